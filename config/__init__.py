@@ -1,0 +1,1 @@
+"""Composition root: settings, urls, ASGI, Celery, health, error envelope."""

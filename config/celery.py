@@ -1,0 +1,56 @@
+"""The worker fleet: queues, delivery guarantees of messages, and the beat."""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from django.conf import settings
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+os.environ.setdefault("CELERY_DB_REUSE_MAX", "1000000000")  # else Django's connection is closed at each task
+
+app = Celery("pems_sync")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    task_ignore_result=True,  # the row is the truth; nobody reads results
+    task_queues=[Queue(name) for name in ("pems.dispatch", "pems.read", "pems.write", "pems.dlq")],
+    task_default_queue="pems.dispatch",
+    task_routes={
+        "pems_sync.deliver": {"queue": "pems.write"},
+        "pems_sync.prove": {"queue": "pems.read"},
+        "pems_sync.refresh": {"queue": "pems.read"},
+        "pems_sync.dead_letter": {"queue": "pems.dlq"},
+    },
+    task_acks_late=True,
+    task_reject_on_worker_lost=False,  # the lease returns the rows; a redelivered poison message would crash again
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    task_send_sent_event=True,
+    worker_hijack_root_logger=False,
+    worker_max_tasks_per_child=None,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": 300,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 10,
+        "health_check_interval": 10,
+    },
+    broker_heartbeat=5,
+    database_db_reuse_max=1_000_000_000,
+    task_publish_retry=False,  # a lost bell is rung again by the sweep; a web request must not hang on Redis
+    beat_schedule={
+        "sweep": {"task": "pems_sync.sweep", "schedule": 1.0, "options": {"expires": 2}},
+    },
+    timezone="UTC",
+)
+app.autodiscover_tasks(["pems_sync"])
+
+
+@setup_logging.connect
+def _log_like_everybody_else(**_: Any) -> None:
+    from config.logs import configure
+
+    configure()

@@ -1,0 +1,96 @@
+"""Every setting an operator may give, read once from the environment.
+
+The table in README.md is tested against `SETTINGS`; a bad value stops the start with a sentence that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+
+def _switch(text: str) -> bool:
+    words = {"on": True, "true": True, "1": True, "yes": True, "off": False, "false": False, "0": False, "no": False}
+    return words[text.strip().lower()]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1_000_000:
+        raise ValueError(text)
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1_000_000:
+        raise ValueError(text)
+    return number
+
+
+def _at_least_one(text: str) -> int:
+    number = _count(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable: how it is read, what it is without, what it means."""
+
+    name: str
+    cast: Callable[[str], Any]
+    default: str
+    meaning: str
+    secret: bool = False
+
+
+SETTINGS = (
+    Setting("DATABASE_URL", str, "", "PostgreSQL, `postgres://user:password@host:port/name`; empty: the embedded one"),
+    Setting("REDIS_URL", str, "", "Redis, `redis://host:port/0`; empty: the embedded one"),
+    Setting("VAR_DIR", str, "var", "folder for all local state"),
+    Setting("SECRET_KEY", str, "", "Django's signing key; required in production", secret=True),
+    Setting("ALLOWED_HOSTS", _words, "", "host names served in production, comma separated"),
+    Setting("PEMS_USER", str, "", "user of the environment secrets backend", secret=True),
+    Setting("PEMS_PASSWORD", str, "", "password of the environment secrets backend", secret=True),
+    Setting("PEMS_API_KEY", str, "", "API key of the environment secrets backend, instead of user and password", True),
+    Setting("PEMS_WEBHOOK_SECRET", str, "", "webhook secret of the environment secrets backend", secret=True),
+    Setting("SECRETS_BACKEND", str, "environment", "`environment` or `aws` (Secrets Manager)"),
+    Setting("SECRETS_CACHE_SECONDS", _count, "300", "how long a fetched secret is kept"),
+    Setting("PEMS_API_RATE_LIMIT", _positive, "10", "requests per second of a new connection, reads included"),
+    Setting("PEMS_BATCH", _switch, "on", "`off`: a new connection sends single writes only"),
+    Setting("PEMS_REQUEST_TIMEOUT", _positive, "30", "seconds until a request to PEMS is given up in total"),
+    Setting("API_USER_RATE_LIMIT", _at_least_one, "10", "API requests per second and user, sliding window"),
+    Setting("LOGIN_FAILURE_LIMIT", _at_least_one, "10", "failed sign-ins per minute from one address for one user"),
+    Setting("ENABLE_WRITE_SYNC", _switch, "on", "`off`: edits are accepted and queued, nothing is sent to PEMS"),
+    Setting("WRITE_SYNC_BATCH_SIZE", _at_least_one, "100", "most edits in one batch request (PEMS takes 100)"),
+    Setting("WRITE_SYNC_MAX_RETRIES", _count, "3", "resends after the first try before an edit is a dead letter"),
+    Setting("WRITE_SYNC_RETRY_DELAY", _positive, "5", "seconds before the first resend; doubled for each further one"),
+    Setting("CLAIM_LEASE_SECONDS", _positive, "20", "how long a claimed edit may wait for its request to start"),
+    Setting("PROOF_DELAYS", _words, "2,10,60", "seconds after an unknown outcome at which PEMS is read back"),
+    Setting("DATABASE_POOL_SIZE", _at_least_one, "16", "most PostgreSQL connections of one web process"),
+    Setting("LOG_LEVEL", str, "INFO", "level of the JSON log"),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_environment = environ.Env()
+
+
+def read(name: str) -> Any:
+    """The value of a setting. Raises ImproperlyConfigured with a sentence an operator can act on."""
+    setting = _BY_NAME[name]
+    text = _environment.str(name, default="") or setting.default
+    try:
+        return setting.cast(text)
+    except (KeyError, ValueError) as error:
+        shown = "the given value" if setting.secret else repr(text)
+        raise ImproperlyConfigured(f"{name}: {shown} cannot be used. It means: {setting.meaning}.") from error

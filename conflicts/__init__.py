@@ -1,0 +1,1 @@
+"""People decide: conflicts, their resolution, their list. Imports pems_sync."""

@@ -1,0 +1,45 @@
+"""Opens and closes conflicts inside the transaction of the engine that says so. Raising here undoes that transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.dispatch import receiver
+from django.utils import timezone
+
+from conflicts.models import Conflict, Resolution
+from pems_sync.events import ModificationConflicted, ModificationWithdrawn
+from pems_sync.fields import FIELDS
+from pems_sync.journal import event_recorded
+
+
+@receiver(event_recorded, sender=ModificationConflicted)
+def open_conflict(event: ModificationConflicted, **_: Any) -> None:
+    """One open conflict per modification (K8)."""
+    Conflict.objects.create(
+        id=event.conflict_id,
+        organization_id=event.organization_id,
+        modification_id=event.modification_id,
+        pfa_id=event.pfa_id,
+        kind=event.conflict_kind,
+        pems_version=event.pems_version,
+        fields=[side_by_side(name, event.base, event.ours, event.theirs) for name in event.fields],
+    )
+
+
+def side_by_side(name: str, base: Any, ours: Any, theirs: Any) -> dict[str, Any]:
+    """The three values of one field, as stored and shown."""
+    return {
+        "name": name,
+        "base": base.get(name),
+        "ours": ours.get(name),
+        "theirs": theirs.get(name),
+        "group": FIELDS[name].group,
+    }
+
+
+@receiver(event_recorded, sender=ModificationWithdrawn)
+def close_with_its_modification(event: ModificationWithdrawn, **_: Any) -> None:
+    """A withdrawn edit leaves nothing to decide. A resolution by use_pems has closed its conflict already."""
+    open_ones = Conflict.objects.unresolved().filter(modification_id=event.modification_id)
+    open_ones.update(resolved_at=timezone.now(), resolution=Resolution.WITHDRAWN)

@@ -1,0 +1,134 @@
+"""A person decides. `use_local` sends the edit on against PEMS's present version, `use_pems` lets PEMS's values stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conflicts.models import Conflict, Resolution
+from conflicts.receivers import side_by_side
+from pems_sync import validation
+from pems_sync.errors import ConflictMovedError, DomainError, InvalidChangesError
+from pems_sync.events import ConflictResolved
+from pems_sync.fields import FIELDS, Values
+from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
+from pems_sync.models import Membership, Modification, Record
+from pems_sync.records import shelf_for
+from pems_sync.services.progress import report_progress
+from pems_sync.services.transitions import Moves, lock_lanes, new_base, queue_again, subject, withdraw
+
+
+class AlreadyResolvedError(DomainError):
+    """Somebody resolved this conflict before you. Reload it to see how."""
+
+    code, status = "CONFLICT_ALREADY_RESOLVED", 409
+
+
+class RecordGoneError(DomainError):
+    """PEMS no longer knows this record, so the edit cannot be sent. Resolve with use_pems."""
+
+    code, status = "RECORD_GONE", 409
+
+
+@dataclass(frozen=True)
+class Resolved:
+    conflict: Conflict
+    applied_changes: Values
+    requeued: bool
+
+
+@deadlock_retried
+def resolve(
+    *,
+    membership: Membership,
+    conflict: Conflict,
+    resolution: Resolution,
+    seen_pems_version: int | None = None,
+    comment: str = "",
+) -> Resolved:
+    """Raises AlreadyResolvedError, ConflictMovedError (the conflict is refreshed and stays open), RecordGoneError,
+    InvalidChangesError (a field the resolver may not edit, or a record that would be invalid)."""
+    moved = _refresh_if_moved(conflict, seen_pems_version)
+    if moved is not None:
+        raise ConflictMovedError(details={"conflict": moved})
+    with unit_of_work() as work:
+        record, row, fresh = _locked(conflict)
+        moves = Moves(work)
+        if resolution == Resolution.USE_LOCAL:
+            _check_local(record, row, membership)
+        _close(work, fresh, membership, resolution, comment)
+        work.record(
+            ConflictResolved(
+                **subject(row, membership.user.username), reason=comment, conflict_id=fresh.pk, resolution=resolution,
+                before={"fields": fresh.fields}, after={"resolution": resolution},
+            )
+        )  # fmt: skip
+        if resolution == Resolution.USE_LOCAL:
+            _send_on(moves, row, record, membership, comment)
+        else:
+            withdraw(moves, row, actor=membership.user.username, reason=comment or "PEMS's values were kept")
+        moves.ring(row)
+        moves.flush()
+        report_progress(work, {row.job_id} if row.job_id else set())
+    applied = dict(row.changes) if resolution == Resolution.USE_LOCAL else {}
+    return Resolved(fresh, applied, resolution == Resolution.USE_LOCAL)
+
+
+def _locked(conflict: Conflict) -> tuple[Record, Modification, Conflict]:
+    """Record, then lane, then the conflict. Two people at once: the second finds it resolved."""
+    record_id = conflict.modification.record_id
+    record = shelf_for([record_id]).records[record_id]
+    rows = {row.pk: row for row in lock_lanes([record_id])}
+    fresh = Conflict.objects.select_for_update().get(pk=conflict.pk)
+    if fresh.resolved_at is not None or fresh.modification_id not in rows:
+        raise AlreadyResolvedError
+    return record, rows[fresh.modification_id], fresh
+
+
+def _refresh_if_moved(conflict: Conflict, seen: int | None) -> Conflict | None:
+    """Bring the conflict up to the stored record when PEMS moved since. The refreshed conflict when the person must
+    look again: because what they saw is older, or because values they decide on are others now (K5)."""
+    with unit_of_work():
+        record, row, fresh = _locked(conflict)
+        before = {field["name"]: field["theirs"] for field in fresh.fields}
+        stale = seen is not None and seen < fresh.pems_version
+        if record.version > fresh.pems_version and record.deleted_at is None:
+            names = list(
+                dict.fromkeys([*before, *(name for name in row.base if record.fields.get(name) != row.base[name])])
+            )
+            ours = {**row.base, **row.changes}
+            fresh.fields = [side_by_side(name, row.base, ours, record.fields) for name in names]
+            fresh.pems_version = record.version
+            fresh.save(update_fields=["fields", "pems_version"])
+            stale = stale or any(before.get(field["name"], object()) != field["theirs"] for field in fresh.fields)
+    return fresh if stale else None
+
+
+def _check_local(record: Record, row: Modification, membership: Membership) -> None:
+    if record.deleted_at is not None:
+        raise RecordGoneError
+    barred = [name for name in row.changes if FIELDS[name].permission not in membership.permissions]
+    violations = [
+        validation.Violation(name, "FIELD_NOT_EDITABLE", f"{name} may not be edited by you.", frozenset({name}))
+        for name in barred
+    ]
+    violations += validation.split(validation.violations_of(record.fields, row.changes), row.changes)[0]
+    if violations:
+        names = ", ".join(dict.fromkeys(each.field for each in violations))
+        message = (
+            f"The edit cannot be sent as it is, because of {names}. Resolve with use_pems, and edit the record anew."
+        )
+        raise InvalidChangesError(message, details={"fields": [each.as_wire() for each in violations]})
+
+
+def _send_on(moves: Moves, row: Modification, record: Record, membership: Membership, comment: str) -> None:
+    new_base(row, values=dict(record.fields), version=record.version)
+    row.authorised_by = membership.user
+    queue_again(
+        moves, row, actor=membership.user.username, reason=comment or "resolved: our values stand", at_tail=False
+    )
+
+
+def _close(work: UnitOfWork, conflict: Conflict, membership: Membership, resolution: Resolution, comment: str) -> None:
+    conflict.resolved_at, conflict.resolved_by = work.now, membership.user
+    conflict.resolution, conflict.comment = resolution, comment[:500]
+    conflict.save(update_fields=["resolved_at", "resolved_by", "resolution", "comment"])

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class LocalStackConfig(AppConfig):
+    name = "deploy.local"
+    label = "local_stack"

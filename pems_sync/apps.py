@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class PemsSyncConfig(AppConfig):
+    name = "pems_sync"
+    verbose_name = "Sync engine"

@@ -1,0 +1,135 @@
+"""The pace: one limit per connection, shared by the whole fleet and both directions (PROTOCOL.md, Pace; I11).
+
+A caller reserves a slot, does what must be done before sending, then `enter`s the slot at its time: only then may
+bytes leave. All by Redis TIME, one atomic script per step. Without Redis nothing is sent (S11: fails closed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import sleep
+from typing import Any
+
+import redis
+
+SPACING_MARGIN = 1.02
+"""11 requests then span 1.02 s, so that jitter of arrival cannot put them into one second (FACTS.md)."""
+HORIZON_SECONDS = 1.0
+LEAD_SECONDS = 0.005
+"""A slot is never nearer than this: the attempt is written down meanwhile."""
+LATE_SECONDS = 0.010
+INBOUND_SHARE = 0.2
+
+_RESERVE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local spacing, horizon, lead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local given_up, share = tonumber(ARGV[4]), tonumber(ARGV[5])
+local state = redis.call('HMGET', KEYS[1], 'next', 'held', 'inbound')
+local next, held, inbound = tonumber(state[1]), tonumber(state[2] or 0), tonumber(state[3] or 0)
+if not next then
+    next = now + horizon + 1000000  -- a flush must not double the rate
+    redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
+end
+if given_up > 0 and next == given_up + spacing then next = given_up end
+local slot = math.max(next, now + lead, held)
+if share > 0 then slot = math.max(slot, inbound) end
+if slot - now > horizon then return {0, slot - now} end
+redis.call('HSET', KEYS[1], 'next', string.format('%.0f', slot + spacing))
+if share > 0 then redis.call('HSET', KEYS[1], 'inbound', string.format('%.0f', slot + spacing / share)) end
+return {string.format('%.0f', slot), slot - now}
+"""
+
+_ENTER = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local slot, late = tonumber(ARGV[1]), tonumber(ARGV[2])
+local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
+if now < held then return -1 end
+if now > slot + late then return -1 end
+if not redis.call('HEXISTS', KEYS[1], 'next') then return -1 end
+return math.max(0, slot - now)
+"""
+
+_HOLD = """
+local time = redis.call('TIME')
+local release = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
+local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
+if release > held then redis.call("HSET", KEYS[1], "held", string.format("%.0f", release)) end
+"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A reserved place in the pace. `at` is Redis time in microseconds."""
+
+    at: int
+    in_seconds: float
+
+
+@dataclass(frozen=True)
+class NoSlot:
+    """Nothing within the horizon: come back in `seconds`."""
+
+    seconds: float
+
+
+class PaceUnavailableError(Exception):
+    """Redis, which keeps the pace, cannot be reached: nothing is sent until it can."""
+
+
+class Pace:
+    """The pace of one connection. Times in seconds; `requests_per_second` is PEMS's limit."""
+
+    def __init__(self, store: redis.Redis, *, connection: str, requests_per_second: float) -> None:
+        self._key = f"pems-sync:pace:{connection}"
+        self._spacing = int(1_000_000 * SPACING_MARGIN / requests_per_second)
+        # A limit below one request per second needs a horizon that reaches its next slot.
+        self._horizon = max(int(HORIZON_SECONDS * 1_000_000), self._spacing)
+        self._reserve: Callable[..., Any] = store.register_script(_RESERVE)
+        self._enter: Callable[..., Any] = store.register_script(_ENTER)
+        self._hold: Callable[..., Any] = store.register_script(_HOLD)
+
+    def reserve(self, *, given_up: Slot | None = None, inbound: bool = False) -> Slot | NoSlot:
+        """A slot for one request. `given_up` returns an unused one where nobody reserved after it; `inbound` takes
+        at most a fifth of the pace. Raises PaceUnavailableError."""
+        share = INBOUND_SHARE if inbound else 0
+        arguments = [self._spacing, self._horizon, int(LEAD_SECONDS * 1e6), given_up.at if given_up else 0, share]
+        at, wait = self._run(self._reserve, arguments)
+        return Slot(int(at), int(wait) / 1e6) if int(at) else NoSlot(int(wait) / 1e6)
+
+    def enter(self, slot: Slot) -> bool:
+        """Wait for the slot's time. False when it was missed or the connection is held: reserve anew, send nothing."""
+        left = int(self._run(self._enter, [slot.at, int(LATE_SECONDS * 1e6)]))
+        if left > 0:
+            sleep(left / 1e6)
+            left = int(self._run(self._enter, [slot.at, int(LATE_SECONDS * 1e6)]))
+        return left >= 0
+
+    def hold(self, seconds: float) -> None:
+        """Nobody sends for this long: PEMS's Retry-After, shared by the fleet."""
+        self._run(self._hold, [int(seconds * 1e6)])
+
+    def wait(self, *, inbound: bool = False, patience_seconds: float = 60.0) -> bool:
+        """Reserve and enter a slot, however many tries it takes. False when none came within the patience."""
+        given_up: Slot | None = None
+        while patience_seconds > 0:
+            slot = self.reserve(given_up=given_up, inbound=inbound)
+            if isinstance(slot, NoSlot):
+                nap = min(slot.seconds, 0.5)
+                sleep(nap)
+                patience_seconds -= max(nap, 0.01)
+                given_up = None
+                continue
+            if self.enter(slot):
+                return True
+            given_up = slot
+            patience_seconds -= 0.01
+        return False
+
+    def _run(self, script: Callable[..., Any], arguments: list[Any]) -> Any:
+        try:
+            return script(keys=[self._key], args=arguments)
+        except redis.RedisError as error:
+            raise PaceUnavailableError(f"the pace cannot be kept without Redis ({type(error).__name__})") from error

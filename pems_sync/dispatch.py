@@ -1,0 +1,48 @@
+"""Bells: messages that say "look", by task name. The row is the truth, so a bell that cannot be rung is only logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+
+def ring(connection_id: int, *, in_seconds: float = 0) -> None:
+    """There may be something to send on this connection."""
+    _send("pems_sync.pump", [connection_id], shown=f"connection {connection_id}", countdown=min(in_seconds, 60))
+
+
+def ring_on_commit(connection_id: int, *, in_seconds: float = 0) -> None:
+    transaction.on_commit(lambda: ring(connection_id, in_seconds=in_seconds))
+
+
+def deliver(delivery_id: UUID, *, shown: str) -> None:
+    """`shown` is what support reads in Flower: organization, PFA id, reason."""
+    _send("pems_sync.deliver", [str(delivery_id)], shown=shown)
+
+
+def prove(modification_ids: Iterable[UUID], *, shown: str) -> None:
+    _send("pems_sync.prove", [[str(modification_id) for modification_id in modification_ids]], shown=shown)
+
+
+def refresh(record_id: int, *, shown: str) -> None:
+    _send("pems_sync.refresh", [record_id], shown=shown)
+
+
+def dead_letter_on_commit(modification_id: UUID, *, shown: str) -> None:
+    transaction.on_commit(lambda: _send("pems_sync.dead_letter", [str(modification_id)], shown=shown))
+
+
+def _send(name: str, arguments: list[Any], *, shown: str, countdown: float = 0) -> None:
+    try:
+        current_app.send_task(name, args=arguments, argsrepr=f"({shown})", countdown=countdown or None, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("bell_lost", task=name, error=type(error).__name__)

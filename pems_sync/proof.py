@@ -1,0 +1,178 @@
+"""Unknown outcomes: read PEMS back and prove what happened (D1; PROTOCOL.md, *Unknown: proof*).
+
+`judge` is the table of the protocol, pure. `prove` reads for rows that are due, in the pace, and carries the verdict out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import assert_never
+from uuid import UUID
+
+from django.conf import settings
+
+from pems_sync.client.base import Gone, Missing, Page, PemsClient, PemsRecord, ReadFailed, ReadResult
+from pems_sync.client.connect import client_for, pace_for
+from pems_sync.client.pace import Pace, PaceUnavailableError
+from pems_sync.client.secrets import SecretsUnavailableError
+from pems_sync.fields import Value
+from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.models import Attempt, Connection, Modification
+from pems_sync.models.attempt import OutcomeKind
+from pems_sync.records import values_at
+from pems_sync.services import connections, proving
+from pems_sync.services.settling import Note, Settlement
+
+LIST_FROM = 5
+"""From this many rows of one batch on, one list call comes before the single reads."""
+OVERLAP = timedelta(seconds=30)
+
+
+class Verdict(Enum):
+    NOT_LANDED_YET = "not landed yet"
+    LANDED = "landed"
+    NOT_LANDED = "another write came first"
+    OVERTAKEN = "overtaken"
+    GONE = "the record is gone"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent, as far as the proof needs it."""
+
+    version: int
+    changes: Mapping[str, Value]
+    modified_by: str
+
+
+def judge(sent: Sent, *, before: Mapping[str, Value] | None, read: PemsRecord | Gone) -> Verdict:
+    """What a clean read proves. `before`: the record's values at the version sent, where they were seen."""
+    if isinstance(read, Gone):
+        return Verdict.GONE
+    if read.version <= sent.version:
+        return Verdict.NOT_LANDED_YET
+    if all(read.fields.get(name) == value for name, value in sent.changes.items()):
+        return Verdict.LANDED
+    if read.version == sent.version + 1 and _visibly_not_ours(sent, before, read):
+        return Verdict.NOT_LANDED
+    return Verdict.OVERTAKEN
+
+
+def _visibly_not_ours(sent: Sent, before: Mapping[str, Value] | None, read: PemsRecord) -> bool:
+    if read.updated_by != sent.modified_by:
+        return True
+    if before is None:
+        return False
+    changed = {name for name, value in read.fields.items() if before.get(name) != value}
+    return bool(changed - set(sent.changes))
+
+
+def prove(modification_ids: Sequence[UUID]) -> int:
+    """Read back for those of these rows that are still due. How many were decided or put off."""
+    rows = proving.take(modification_ids, total_seconds=float(settings.PEMS_REQUEST_TIMEOUT))
+    if not rows:
+        return 0
+    connection = rows[0].organization.connection
+    try:
+        reader = _Reader(connection, client_for(connection), pace_for(connection))
+        early = reader.listed(rows)
+        for row in rows:
+            carry_out(row, early.get(row.pfa_id) or reader.read(row))
+    except (SecretsUnavailableError, PaceUnavailableError) as error:
+        for row in rows:
+            carry_out(row, ReadFailed(None, str(error)))
+    return len(rows)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads of one connection, each in its own slot of the pace."""
+
+    connection: Connection
+    client: PemsClient
+    pace: Pace
+
+    def listed(self, rows: Sequence[Modification]) -> dict[str, PemsRecord]:
+        """A lost batch: what one list call shows beyond the version sent. The rest is read singly."""
+        if len(rows) < LIST_FROM or not self.pace.wait():
+            return {}
+        since = min(row.started_at or row.unknown_since or row.saved_at for row in rows) - OVERLAP
+        page = self.client.page(organization_code=rows[0].organization.code, updated_since=since)
+        if not isinstance(page, Page):
+            return {}
+        sent = {row.pfa_id: row.expected_version for row in rows}
+        return {each.pfa_id: each for each in page.records if each.version > sent.get(each.pfa_id, each.version)}
+
+    def read(self, row: Modification) -> ReadResult:
+        if not self.pace.wait():
+            return ReadFailed(None, "the pace had no room")
+        found = self.client.read(organization_code=row.organization.code, pfa_id=row.pfa_id)
+        if not isinstance(found, ReadFailed):
+            connections.answered(self.connection)
+        elif found.fault is not None:
+            connections.faulted(self.connection, found.fault)
+        return found
+
+
+def carry_out(row: Modification, read: ReadResult) -> None:
+    """The verdict on one row becomes its next state. A failed read proves nothing: later again."""
+    if isinstance(read, ReadFailed):
+        proving.put_off(row, why=read.message)
+    else:
+        _decide(row, Gone() if isinstance(read, Missing) else read, None)
+
+
+def judge_drifted(row: Modification, found: PemsRecord | Gone, note: Note | None) -> None:
+    """An exposed row whose resend was answered 409: the first request may have been the one that landed."""
+    _decide(row, found, note)
+
+
+@deadlock_retried
+def _decide(row: Modification, read: PemsRecord | Gone, note: Note | None) -> None:
+    with unit_of_work() as work:
+        settlement = Settlement.open(work, [row], states=proving.JUDGED)
+        for mine in settlement.mine:
+            attempt = Attempt.objects.filter(modification=mine).order_by("-epoch").first()
+            verdict = judge(_sent(mine, attempt), before=_before(mine, settlement), read=read)
+            settlement.note(note, OutcomeKind.DRIFT)
+            settlement.note(Note(attempt) if attempt else None, _LEDGER[verdict], verdict.value)
+            _carry(settlement, mine, verdict, read)
+        settlement.close()
+
+
+_LEDGER = {
+    Verdict.NOT_LANDED_YET: OutcomeKind.NOT_LANDED,
+    Verdict.NOT_LANDED: OutcomeKind.NOT_LANDED,
+    Verdict.LANDED: OutcomeKind.LANDED,
+    Verdict.OVERTAKEN: OutcomeKind.OVERTAKEN,
+    Verdict.GONE: OutcomeKind.OVERTAKEN,
+}
+
+
+def _sent(row: Modification, attempt: Attempt | None) -> Sent:
+    by = str(attempt.request.get("modifiedBy", "")) if attempt else row.authorised_by.username
+    return Sent(attempt.version_sent if attempt else row.expected_version, row.changes, by)
+
+
+def _before(row: Modification, settlement: Settlement) -> Mapping[str, Value] | None:
+    return values_at(settlement.record_of(row), row.expected_version)
+
+
+def _carry(settlement: Settlement, row: Modification, verdict: Verdict, read: PemsRecord | Gone) -> None:
+    record = settlement.record_of(row)
+    if isinstance(read, PemsRecord):
+        settlement.shelf.see(record, read)
+    match verdict:
+        case Verdict.NOT_LANDED_YET:
+            proving.not_landed_yet(settlement, row)
+        case Verdict.LANDED:
+            proving.landed(settlement, row, read)
+        case Verdict.NOT_LANDED:
+            proving.not_landed(settlement, row)
+        case Verdict.OVERTAKEN | Verdict.GONE:
+            proving.overtaken(settlement, row, gone=verdict is Verdict.GONE)
+        case _:
+            assert_never(verdict)

@@ -1,0 +1,167 @@
+"""write-sync: my drafts become committed modifications, in one transaction with their journal entries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pems_sync import dispatch, events, validation
+from pems_sync.fields import FIELDS
+from pems_sync.journal import UnitOfWork, unit_of_work
+from pems_sync.models import Job, Membership, Modification, Record
+from pems_sync.models.job import JobKind
+from pems_sync.services.rebasing import advance
+from pems_sync.services.transitions import Moves, lock_lanes, rank, subject
+from pems_sync.states import State
+from pems_sync.validation import Violation
+
+MOST_IN_ONE_TRANSACTION = 1000
+
+
+@dataclass
+class Committed:
+    """`rejected`: by modification id, what is wrong. The job is None when nothing was queued."""
+
+    job: Job | None = None
+    queued: int = 0
+    rejected: dict[UUID, list[dict[str, str]]] = field(default_factory=dict)
+
+
+def commit(
+    *, membership: Membership, modification_ids: Sequence[UUID] | None = None, priority: int = 0, reason: str = ""
+) -> Committed:
+    """Queue my drafts: those named, or all of them. Up to 1,000 are one transaction; more go in several, one job.
+
+    A draft that breaks a rule stays a draft and is reported; one at risk becomes a conflict instead of being refused.
+    """
+    mine = Modification.objects.drafts().filter(organization=membership.organization, author=membership.user)
+    wanted = mine if modification_ids is None else mine.filter(pk__in=modification_ids)
+    ids = list(wanted.order_by("saved_at", "pk").values_list("pk", flat=True))
+    result = Committed()
+    for missing in dict.fromkeys(modification_ids or ()):
+        if missing not in set(ids):
+            result.rejected[missing] = [{"code": "NOT_A_DRAFT", "message": "This is not an open draft of yours."}]
+    for start in range(0, len(ids), MOST_IN_ONE_TRANSACTION):
+        _commit_some(membership, ids[start : start + MOST_IN_ONE_TRANSACTION], priority, reason, result)
+    return result
+
+
+def _commit_some(membership: Membership, ids: list[UUID], priority: int, reason: str, result: Committed) -> None:
+    with unit_of_work() as work:
+        record_ids = list(Modification.objects.filter(pk__in=ids).values_list("record_id", flat=True))
+        records = {record.pk: record for record in Record.objects.locked(record_ids)}
+        rows = lock_lanes(record_ids)
+        chosen = set(ids)
+        drafts = [row for row in rows if row.pk in chosen and row.state == State.DRAFT]
+        valid = [row for row in drafts if not _refused(row, records[row.record_id], membership, result)]
+        if valid:
+            result.job = _job(membership, result.job, work, len(valid), reason)
+            _Commit(work, records, rows, result.job, priority, reason).run(valid)
+            result.queued += len(valid)
+    dispatch.ring(membership.organization.connection_id)
+
+
+def _refused(row: Modification, record: Record, membership: Membership, result: Committed) -> bool:
+    errors = [*_not_permitted(row, membership)]
+    if not row.at_risk and record.deleted_at is None:
+        errors += validation.split(validation.violations_of(record.fields, row.changes), row.changes)[0]
+    if errors:
+        result.rejected[row.pk] = [error.as_wire() for error in errors]
+    return bool(errors)
+
+
+def _not_permitted(row: Modification, membership: Membership) -> list[Violation]:
+    return [
+        Violation(name, "FIELD_NOT_EDITABLE", f"{name} may not be edited by you.", frozenset({name}))
+        for name in row.changes
+        if FIELDS[name].permission not in membership.permissions
+    ]
+
+
+def _job(membership: Membership, job: Job | None, work: UnitOfWork, more: int, reason: str) -> Job:
+    if job is None:
+        return Job.objects.create(
+            organization=membership.organization, kind=JobKind.WRITE_SYNC, author=membership.user,
+            reason=reason, total=more, started_at=work.now,
+        )  # fmt: skip
+    job.total += more
+    job.save(update_fields=["total"])
+    return job
+
+
+@dataclass
+class _Commit:
+    """The commit of some valid drafts, with their records and lanes locked."""
+
+    work: UnitOfWork
+    records: dict[int, Record]
+    rows: list[Modification]
+    job: Job
+    priority: int
+    reason: str
+
+    def run(self, drafts: list[Modification]) -> None:
+        self.moves = Moves(self.work)
+        lanes: dict[int, list[Modification]] = defaultdict(list)
+        for row in self.rows:
+            if row.state != State.DRAFT and row.queued_at is not None:
+                lanes[row.record_id].append(row)
+        for draft in drafts:
+            lane = sorted(lanes[draft.record_id], key=lambda row: (row.queued_at, str(row.pk)))
+            self._queue(draft, lane[-1] if lane else None)
+            self._meet(draft, behind=[row for row in lane if row.state != State.SUPERSEDED])
+            lanes[draft.record_id].append(draft)
+        self.moves.flush()
+
+    def _queue(self, draft: Modification, tail: Modification | None) -> None:
+        before = self.moves.move(draft, State.QUEUED)
+        draft.job, draft.reason = self.job, self.reason or draft.reason
+        draft.priority, draft.committed_at, draft.queued_at = self.priority, self.work.now, self.work.now
+        draft.authorised_by = draft.author
+        if tail is not None and may_fold(tail, draft):
+            self._fold(draft, tail)
+        draft.rank_at = rank(draft.queued_at or self.work.now, draft.priority)
+        after = {"state": State.QUEUED, "changes": draft.changes}
+        self.work.record(
+            events.ModificationQueued(
+                **subject(draft, draft.author.username),
+                before=before,
+                after=after,
+                reason=draft.reason,
+                job_id=self.job.pk,
+            )
+        )
+
+    def _fold(self, draft: Modification, tail: Modification) -> None:
+        """The later one carries both: earliest queued time, highest priority, oldest base per field."""
+        before = self.moves.move(tail, State.SUPERSEDED)
+        tail.superseded_by = draft
+        draft.changes = {**tail.changes, **draft.changes}
+        draft.base = {**draft.base, **tail.base}
+        draft.queued_at = min(tail.queued_at or self.work.now, self.work.now)
+        draft.priority = max(tail.priority, draft.priority)
+        draft.expected_version = tail.expected_version
+        draft.attempts, draft.not_before, draft.waits_for = tail.attempts, tail.not_before, tail.waits_for
+        after = {"state": State.SUPERSEDED, "supersededBy": str(draft.pk)}
+        self.work.record(
+            events.ModificationSuperseded(**subject(tail, draft.author.username), before=before, after=after)
+        )
+
+    def _meet(self, draft: Modification, *, behind: list[Modification]) -> None:
+        """Face the stored record now, unless a head under way still has to settle first."""
+        record = self.records[draft.record_id]
+        if any(row.author_id == draft.author_id for row in behind):
+            return
+        draft.at_risk = []
+        if record.version > draft.expected_version or record.deleted_at is not None:
+            advance(self.moves, draft, record, actor=draft.author.username)
+            draft.auto_merged = False  # the planner's own base was still whole, or a person is asked
+
+
+def may_fold(tail: Modification, draft: Modification) -> bool:
+    """Only an edit that has never left and has the same author and operation (PROTOCOL.md, Lanes)."""
+    never_sent = tail.state == State.QUEUED and not tail.exposed and tail.attempts == 0 and tail.lease_epoch == 0
+    clash = tail.is_delete or draft.is_delete
+    return never_sent and tail.author_id == draft.author_id and tail.operation == draft.operation and not clash

@@ -1,0 +1,104 @@
+"""Poison: rows that cannot be encoded, and rows in the hands of workers that died (D3, D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from pems_sync.client.base import Write
+from pems_sync.clock import database_now
+from pems_sync.fields import FIELDS
+from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.models import Attempt, Modification
+from pems_sync.services.sending import count_crash
+from pems_sync.services.settling import Settlement
+from pems_sync.services.transitions import requeue, suspect
+from pems_sync.states import State
+
+log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE = 200
+
+
+def encoded(rows: Sequence[Modification]) -> tuple[list[Modification], list[Write]]:
+    """Each row as the write it stands for; rows that cannot be encoded are counted as crashes and left out."""
+    good: list[tuple[Modification, Write]] = []
+    poisoned: list[Modification] = []
+    for row in rows:
+        try:
+            write = write_of(row)
+            _ = write.idempotency_key
+            good.append((row, write))
+        except (KeyError, ValueError, TypeError, ArithmeticError):
+            log.exception("not_encodable", modification=str(row.pk))
+            poisoned.append(row)
+    if poisoned:
+        _stumble(poisoned)
+    return [row for row, _ in good], [write for _, write in good]
+
+
+def write_of(row: Modification) -> Write:
+    for name, value in row.changes.items():
+        FIELDS[name].to_pems(value)
+    return Write(
+        modification_id=row.pk,
+        operation=row.operation,
+        pfa_id=row.pfa_id,
+        organization_code=row.organization.code,
+        version=row.expected_version,
+        changes=row.changes,
+        modified_by=row.authorised_by.username,
+        change_reason=row.reason,
+    )
+
+
+@deadlock_retried
+def _stumble(rows: Sequence[Modification]) -> None:
+    with unit_of_work() as work:
+        settlement = Settlement.open(work, rows)
+        for row in settlement.mine:
+            if not count_crash(settlement.moves, row, what="it cannot be encoded"):
+                requeue(settlement.moves, row, actor="worker", why="it could not be encoded")
+        settlement.close()
+
+
+def expired() -> list[UUID]:
+    """Rows whose worker is gone: their lease ran out."""
+    rows = Modification.objects.filter(state=State.SENDING, lease_until__lte=database_now())
+    return list(rows.order_by("lease_until").values_list("pk", flat=True)[:MOST_AT_ONCE])
+
+
+@deadlock_retried
+def return_expired() -> int:
+    """Lease expired without a start → QUEUED; with one → UNKNOWN. How many."""
+    ids = expired()
+    if not ids:
+        return 0
+    rows = list(Modification.objects.filter(pk__in=ids).select_related("organization", "author"))
+    with unit_of_work() as work:
+        settlement = Settlement.open(work, rows)
+        gone = [
+            row
+            for row in settlement.mine
+            if row.state == State.SENDING and row.lease_until and row.lease_until <= work.now
+        ]
+        for row in gone:
+            _return(settlement, row)
+        settlement.close()
+    return len(gone)
+
+
+def _return(settlement: Settlement, row: Modification) -> None:
+    started = row.started_at is not None
+    if started and not Attempt.objects.filter(modification=row, epoch=row.lease_epoch).exists():
+        raise AssertionError(f"modification {row.pk} was started without an attempt")
+    if not started:
+        requeue(settlement.moves, row, actor="sweep", why="its worker did not start it in time")
+        settlement.moves.ring(row)
+        return
+    row.exposed = True
+    if not count_crash(settlement.moves, row, what="its worker died while sending it"):
+        cause = "the worker that sent it did not live to tell"
+        suspect(settlement.moves, row, cause=cause, read_at=settlement.work.now, actor="sweep")

@@ -1,0 +1,136 @@
+"""What the verdict on an unknown outcome does to its row, and the lease under which PEMS is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+
+from pems_sync import events
+from pems_sync.client.base import Gone, PemsRecord
+from pems_sync.drift import ConflictKind
+from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.models import Attempt, AttemptOutcome, Modification
+from pems_sync.models.attempt import OutcomeKind
+from pems_sync.models.modification import ReadBackFor
+from pems_sync.services.rebasing import advance
+from pems_sync.services.settling import Settlement, burn, bury_record
+from pems_sync.services.transitions import (
+    confirm,
+    conflict,
+    queue_again,
+    requeue,
+    subject,
+    withdraw,
+)
+from pems_sync.states import State
+
+JUDGED = frozenset({State.SENDING, State.UNKNOWN, State.DEAD})
+
+
+def take(ids: Sequence[UUID], *, total_seconds: float) -> list[Modification]:
+    """Lease the rows that are due for a read-back, so that nobody else reads for them."""
+    with unit_of_work() as work:
+        due = Modification.objects.provable(work.now).select_related("organization__connection", "authorised_by")
+        rows = list(due.filter(pk__in=ids).order_by("pk").select_for_update(skip_locked=True, of=("self",)))
+        lease = work.now + timedelta(seconds=20 + total_seconds * min(len(rows), 3))
+        for row in rows:
+            row.lease_epoch, row.lease_until = row.lease_epoch + 1, lease
+        columns = [{"pk": row.pk, "lease_epoch": row.lease_epoch, "lease_until": lease} for row in rows]
+        Modification.objects.all().update_each(columns)
+    return rows
+
+
+@deadlock_retried
+def put_off(row: Modification, *, why: str) -> None:
+    """A read that failed: the next after 2, 10, 60 seconds, then each minute."""
+    with unit_of_work() as work:
+        settlement = Settlement.open(work, [row], states=JUDGED)
+        for mine in settlement.mine:
+            mine.proofs += 1
+            delays = settings.PROOF_DELAYS
+            mine.not_before = work.now + timedelta(seconds=delays[min(mine.proofs, len(delays) - 1)])
+            mine.waits_for, mine.lease_until = f"PEMS could not be read back: {why}"[:300], None
+            settlement.moves.keep(mine)
+            attempt = Attempt.objects.filter(modification=mine).order_by("-epoch").first()
+            if attempt:
+                AttemptOutcome.objects.create(
+                    attempt=attempt, kind=OutcomeKind.READ_FAILED, detail=why[:500], at=work.now
+                )
+            work.record(events.ProofFailed(**subject(mine, "worker"), reason=why[:500]))
+        settlement.close()
+
+
+def landed(settlement: Settlement, row: Modification, read: PemsRecord | Gone) -> None:
+    version = read.version if isinstance(read, PemsRecord) else row.expected_version
+    confirm(settlement.moves, row, version=version, actor="worker", how="proof")
+    settlement.confirmed[row.record_id] = row
+
+
+def not_landed_yet(settlement: Settlement, row: Modification) -> None:
+    """PEMS is where it was. On a guarded connection at most one of two identical requests can apply, so it is sent
+    again, byte for byte; elsewhere a person decides."""
+    moves = settlement.moves
+    if row.state == State.DEAD:
+        _as_wished(settlement, row, still_exposed=True)
+    elif row.organization.connection.guarded:
+        burn(moves, row, error=row.error_message or "PEMS did not apply it")
+    else:
+        _ask(settlement, row, ConflictKind.OVERTAKEN)
+
+
+def not_landed(settlement: Settlement, row: Modification) -> None:
+    """Somebody else's write took that version: ours never can. Compare with what is there now."""
+    row.exposed = row.may_still_land = False
+    if row.state == State.DEAD:
+        _as_wished(settlement, row, still_exposed=False)
+        return
+    row.attempts += 1
+    advance(settlement.moves, row, settlement.record_of(row), actor="worker")
+    if row.state in (State.SENDING, State.UNKNOWN):
+        requeue(settlement.moves, row, actor="worker", why="another write came first, in other fields")
+        row.not_before, row.waits_for = None, ""
+        settlement.moves.ring(row)
+
+
+def overtaken(settlement: Settlement, row: Modification, *, gone: bool) -> None:
+    """It cannot be told whether ours landed before PEMS moved on: never resent by machine."""
+    if gone:
+        bury_record(settlement.record_of(row), settlement.work)
+    if row.state == State.DEAD and row.read_back_for == ReadBackFor.DISCARD:
+        _as_wished(settlement, row, still_exposed=False)
+        return
+    _ask(settlement, row, ConflictKind.EDIT_DELETED if gone else ConflictKind.OVERTAKEN)
+
+
+def _ask(settlement: Settlement, row: Modification, kind: ConflictKind) -> None:
+    record = settlement.record_of(row)
+    theirs = {} if record.deleted_at else dict(record.fields)
+    was_dead = row.state == State.DEAD
+    conflict(
+        settlement.moves,
+        row,
+        kind=kind,
+        fields=tuple(row.changes),
+        theirs=theirs,
+        version=record.version,
+        actor="worker",
+    )
+    if was_dead:
+        row.queued_at = settlement.work.now  # it left its lane when it died, and joins the tail
+
+
+def _as_wished(settlement: Settlement, row: Modification, *, still_exposed: bool) -> None:
+    """A dead letter was read back and has not landed: now do what the person asked for."""
+    moves, wish = settlement.moves, row.read_back_for
+    row.may_still_land = False
+    if wish == ReadBackFor.DISCARD:
+        row.exposed = False
+        withdraw(moves, row, actor=row.authorised_by.username, reason=row.discard_reason or "discarded")
+        return
+    queue_again(moves, row, actor=row.authorised_by.username, reason="retried after reading back", at_tail=True)
+    row.exposed, row.lease_until = still_exposed, None
+    if not still_exposed:
+        advance(moves, row, settlement.record_of(row), actor="worker")

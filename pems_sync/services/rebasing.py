@@ -1,0 +1,102 @@
+"""A stored record moved: what that means for the open modifications of it (PROTOCOL.md, *What is stored* and *Lanes*).
+
+Runs in the transaction that moved the record. Records with a head in flight are left alone until it settles: what
+moved may be that head's own write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import assert_never
+
+from pems_sync import events
+from pems_sync.drift import ConflictKind, Converged, Disjoint, Overlap, compare, moved_fields
+from pems_sync.models import Modification, Record
+from pems_sync.services.transitions import Moves, confirm, conflict, subject
+from pems_sync.states import IN_FLIGHT, State
+
+
+def rebase_open(
+    moves: Moves,
+    records: Iterable[Record],
+    rows: Sequence[Modification],
+    *,
+    actor: str,
+    confirmed: Mapping[int, Modification] | None = None,
+) -> None:
+    """Look at every draft and queued row of these records. `rows`: all open rows of them, locked. `confirmed`: by
+    record, the head this transaction confirms; its author's other rows take its values as their base."""
+    by_record = {record.pk: record for record in records}
+    busy = {row.record_id for row in rows if row.state in IN_FLIGHT}
+    for row in sorted(rows, key=lambda row: (row.queued_at or moves.work.now, str(row.pk))):
+        if row.record_id in by_record and row.record_id not in busy:
+            _rebase(moves, row, by_record[row.record_id], (confirmed or {}).get(row.record_id), actor)
+
+
+def _rebase(moves: Moves, row: Modification, record: Record, head: Modification | None, actor: str) -> None:
+    if head is not None and head.author_id == row.author_id and row.pk != head.pk:
+        _take_own_values(moves, row, head, record)
+    match row.state:
+        case State.DRAFT:
+            _warn(moves, row, record, actor)
+        case State.QUEUED if not row.exposed:
+            advance(moves, row, record, actor=actor)
+
+
+def _take_own_values(moves: Moves, row: Modification, head: Modification, record: Record) -> None:
+    """What this author just got confirmed is what they saw when they made their next change."""
+    own = {**head.changes, **head.adjusted}
+    row.base = row.base | {name: value for name, value in own.items() if name in row.base}
+    if not moved_fields(row.base, record.fields) and record.version == head.confirmed_version:
+        row.base_version = row.expected_version = record.version
+    moves.keep(row)
+
+
+def _warn(moves: Moves, row: Modification, record: Record, actor: str) -> None:
+    """A draft is never stopped: its author is told while they still edit."""
+    moved = [*moved_fields(row.base, record.fields), *(["isDiscontinued"] if record.deleted_at else [])]
+    if moved == row.at_risk and (moved or row.expected_version == record.version):
+        return
+    newly = bool(set(moved) - set(row.at_risk))
+    row.at_risk = moved
+    if not moved:
+        row.expected_version = record.version
+    moves.keep(row)
+    if newly:
+        moves.work.record(events.DraftAtRisk(**subject(row, actor), changed_fields=tuple(moved)))
+
+
+def advance(moves: Moves, row: Modification, record: Record, *, actor: str) -> None:
+    """Bring a queued, sending or unknown row face to face with the stored record: confirm, go on, or ask a person."""
+    if record.deleted_at is not None:
+        conflict(
+            moves,
+            row,
+            kind=ConflictKind.EDIT_DELETED,
+            fields=tuple(row.changes),
+            theirs={},
+            version=record.version,
+            actor=actor,
+        )
+        return
+    if record.version <= row.expected_version:
+        return
+    verdict = compare(base=row.base, changes=row.changes, theirs=record.fields, delete=row.is_delete)
+    match verdict:
+        case Converged():
+            confirm(moves, row, version=record.version, actor=actor, how="converged")
+        case Disjoint():
+            _go_on(moves, row, record, actor)
+        case Overlap(kind, fields):
+            conflict(
+                moves, row, kind=kind, fields=fields, theirs=dict(record.fields), version=record.version, actor=actor
+            )
+        case _:
+            assert_never(verdict)
+
+
+def _go_on(moves: Moves, row: Modification, record: Record, actor: str) -> None:
+    row.expected_version, row.auto_merged = record.version, True
+    moves.keep(row)
+    after = {"expectedVersion": record.version}
+    moves.work.record(events.ModificationRebased(**subject(row, actor), after=after))

@@ -1,0 +1,133 @@
+"""Before and around a request: the fenced start that writes the attempts, and handing rows back unsent."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+
+from pems_sync import events
+from pems_sync.client.base import Write
+from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.models import Attempt, AttemptOutcome, Modification
+from pems_sync.models.attempt import OutcomeKind
+from pems_sync.services.transitions import Moves, bury, requeue, subject
+from pems_sync.states import IN_FLIGHT, DeadReason, State
+
+log = structlog.get_logger(__name__)
+
+LEASE_MARGIN_SECONDS = 5.0
+MOST_CRASHES = 2
+
+_identity: tuple[int, str] = (0, "")
+
+
+def worker_identity() -> str:
+    """Random per process, also after a fork: two workers are never taken for one."""
+    global _identity
+    if _identity[0] != os.getpid():
+        _identity = (os.getpid(), f"{socket.gethostname()[:30]}-{os.getpid()}-{uuid4().hex[:8]}")
+    return _identity[1]
+
+
+def held_rows(delivery_id: UUID) -> list[Modification]:
+    """What a claim still holds and has not started: nothing, for a message delivered twice (D2)."""
+    rows = Modification.objects.filter(delivery_id=delivery_id, state=State.SENDING, started_at=None)
+    return list(
+        rows.select_related("author", "authorised_by", "record", "organization__connection").order_by("rank_at")
+    )
+
+
+def start(rows: Sequence[Modification], writes: Sequence[Write], *, total_seconds: float) -> dict[UUID, Attempt]:
+    """Write down the attempts of exactly these rows and renew their lease beyond the request's total deadline.
+
+    Fenced: rows whose lease was given away meanwhile are left out. Returns the attempt of each row that may be sent.
+    """
+    wanted = {row.pk: (row, write) for row, write in zip(rows, writes, strict=True)}
+    with unit_of_work() as work:
+        held = {row.pk: row for row in Modification.objects.locked(wanted) if _still_held(row, wanted[row.pk][0])}
+        attempts = [_attempt(*wanted[key], batch_of=len(held), now=work.now) for key in wanted if key in held]
+        Attempt.objects.bulk_create(attempts)
+        lease = work.now + timedelta(seconds=total_seconds + LEASE_MARGIN_SECONDS)
+        Modification.objects.filter(pk__in=held).update(started_at=work.now, lease_until=lease)
+        for key in held:
+            row = wanted[key][0]
+            row.started_at, row.lease_until = work.now, lease
+            work.record(events.DeliveryStarted(**subject(row, "worker")))
+    return {attempt.modification_id: attempt for attempt in attempts}
+
+
+def _still_held(row: Modification, claimed: Modification) -> bool:
+    return row.state == State.SENDING and row.lease_epoch == claimed.lease_epoch and row.started_at is None
+
+
+def _attempt(row: Modification, write: Write, *, batch_of: int, now: datetime) -> Attempt:
+    return Attempt(
+        modification=row,
+        epoch=row.lease_epoch,
+        delivery_id=row.delivery_id or uuid4(),
+        version_sent=write.version,
+        idempotency_key=write.idempotency_key,
+        request={"operation": write.operation, "changes": write.changes, "modifiedBy": write.modified_by},
+        batch_of=batch_of,
+        worker=worker_identity(),
+        started_at=now,
+    )
+
+
+def renew_lease(rows: Sequence[Modification], *, total_seconds: float) -> None:
+    """Reading back after the answer takes time; the rows stay ours meanwhile."""
+    with unit_of_work() as work:
+        lease = work.now + timedelta(seconds=total_seconds + LEASE_MARGIN_SECONDS)
+        for row in rows:
+            Modification.objects.filter(pk=row.pk, lease_epoch=row.lease_epoch, state=row.state).update(
+                lease_until=lease
+            )
+
+
+def still_ours(
+    claimed: Sequence[Modification], fresh: Mapping[UUID, Modification], states: frozenset[State] = IN_FLIGHT
+) -> list[Modification]:
+    """The rows as they are now, without those whose lease was given away: a stale finish is counted and changes
+    nothing (D4, I5). `fresh`: locked, by id."""
+    kept = [
+        fresh[row.pk]
+        for row in claimed
+        if row.pk in fresh and fresh[row.pk].lease_epoch == row.lease_epoch and fresh[row.pk].state in states
+    ]
+    if len(kept) < len(claimed):
+        log.warning("stale_finish", rows=len(claimed) - len(kept))
+    return kept
+
+
+@deadlock_retried
+def hand_back(rows: Sequence[Modification], *, why: str, attempts: dict[UUID, Attempt] | None = None) -> None:
+    """Give up the lease of rows that were certainly not sent. Burns nothing."""
+    with unit_of_work() as work:
+        moves = Moves(work)
+        fresh = Modification.objects.select_related("author", "organization").locked([row.pk for row in rows])
+        for row in still_ours(rows, {row.pk: row for row in fresh}):
+            requeue(moves, row, actor="worker", why=why)
+        AttemptOutcome.objects.bulk_create(
+            AttemptOutcome(attempt=attempts[pk], kind=OutcomeKind.NOT_SENT, detail=why[:500], at=work.now)
+            for pk in (attempts or {})
+            if pk in moves.rows and attempts
+        )
+        moves.flush()
+
+
+def count_crash(moves: Moves, row: Modification, *, what: str) -> bool:
+    """A worker died, or stumbled, with this row in hand. From the second time on it is quarantined (D7); until then it
+    travels alone, so that it cannot take others along. Whether it was buried."""
+    row.crashes += 1
+    row.batch_limit = 1
+    moves.keep(row)
+    if row.crashes < MOST_CRASHES:
+        return False
+    message = f"It stopped a worker {row.crashes} times ({what}). It waits for a person, and its record's lane with it."
+    bury(moves, row, reason=DeadReason.POISON, code="POISON", message=message, actor="worker")
+    return True

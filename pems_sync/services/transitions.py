@@ -1,0 +1,257 @@
+"""The moves between states. Nothing else in the project writes `state`.
+
+Each takes the unit of work whose transaction it runs in, expects its rows and their records locked (records, then
+modifications, by id), changes them, and records the event. Rows are saved by `flush`, in one statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from pems_sync import dispatch, events, lanes
+from pems_sync.drift import ConflictKind, base_for
+from pems_sync.fields import Values
+from pems_sync.journal import UnitOfWork
+from pems_sync.models import Modification
+from pems_sync.models.modification import ReadBackFor
+from pems_sync.states import FINAL, DeadReason, State, holds_lane, may_move
+
+_COLUMNS = (
+    "state", "is_head", "changes", "base", "base_version", "expected_version", "at_risk", "priority", "committed_at",
+    "queued_at", "rank_at", "not_before", "waits_for", "finished_at", "saved_at", "delivery_id", "lease_until", "started_at",
+    "attempts", "crashes", "batch_limit", "exposed", "proofs", "unknown_since", "dead_reason", "error_code", "error_message",
+    "error_field", "fingerprint", "may_still_land", "discard_reason", "confirmed_version", "auto_merged", "adjusted",
+    "superseded_by", "authorised_by", "job", "reason", "read_back_for", "operation",
+)  # fmt: skip
+_RELATIONS = {"superseded_by", "authorised_by", "job"}
+
+
+@dataclass
+class Moves:
+    """Rows changed in one transaction and not yet saved."""
+
+    work: UnitOfWork
+    rows: dict[object, Modification] = field(default_factory=dict)
+    left_lane: set[int] = field(default_factory=set)
+    bells: set[tuple[int, int]] = field(default_factory=set)
+
+    def keep(self, row: Modification) -> None:
+        self.rows[row.pk] = row
+
+    def move(self, row: Modification, state: State) -> dict[str, str]:
+        """Set the state; returns it as the journal shows it before. Raises ValueError where there is no such way."""
+        before = State(row.state)
+        if not may_move(before, state):
+            raise ValueError(f"no way from {before} to {state}")
+        row.state = state
+        if state is not State.DEAD:
+            row.dead_reason, row.read_back_for = None, ""
+        if state in FINAL:
+            row.finished_at = self.work.now
+        if not holds_lane(state, row.dead_reason):
+            row.is_head = False
+            self.left_lane.add(row.record_id)
+        self.keep(row)
+        return {"state": before}
+
+    def ring(self, row: Modification, *, in_seconds: float = 0) -> None:
+        """Once per transaction and second, however many rows ask for it."""
+        self.bells.add((row.organization.connection_id, math.ceil(max(0.0, in_seconds))))
+
+    def ring_bells(self) -> None:
+        for connection_id, seconds in self.bells:
+            dispatch.ring_on_commit(connection_id, in_seconds=seconds)
+        self.bells.clear()
+
+    def flush(self) -> int:
+        """Save every row in one statement, heads that stepped down first. How many lanes got a new head."""
+        rows = sorted(self.rows.values(), key=lambda row: (row.is_head, str(row.pk)))
+        Modification.objects.all().update_each([_columns_of(row) for row in rows])
+        promoted = lanes.promote({row.record_id for row in rows} | self.left_lane)
+        self.rows.clear()
+        self.left_lane.clear()
+        self.ring_bells()
+        return promoted
+
+
+def _columns_of(row: Modification) -> dict[str, object]:
+    return {"pk": row.pk} | {
+        name: getattr(row, f"{name}_id") if name in _RELATIONS else getattr(row, name) for name in _COLUMNS
+    }
+
+
+def rank(queued_at: datetime, priority: int) -> datetime:
+    """Order within an organization: each step of priority is worth a minute of waiting."""
+    return queued_at - timedelta(seconds=60 * priority)
+
+
+def release_lease(row: Modification) -> None:
+    row.delivery_id = row.lease_until = row.started_at = None
+
+
+def confirm(
+    moves: Moves, row: Modification, *, version: int, actor: str, how: str, adjusted: Values | None = None
+) -> None:
+    """PEMS has it. `how`: in the journal's words (answer, proof, converged)."""
+    before = moves.move(row, State.CONFIRMED)
+    release_lease(row)
+    row.confirmed_version, row.adjusted = version, adjusted or {}
+    row.exposed = row.may_still_land = False
+    row.not_before, row.waits_for = None, ""
+    moves.work.record(
+        events.ModificationConfirmed(
+            **subject(row, actor), before=before, after={"state": State.CONFIRMED, "how": how, **({"adjusted": adjusted} if adjusted else {})},
+            new_version=version, seconds=(moves.work.now - (row.queued_at or moves.work.now)).total_seconds(),
+        )
+    )  # fmt: skip
+
+
+def conflict(
+    moves: Moves,
+    row: Modification,
+    *,
+    kind: ConflictKind,
+    fields: tuple[str, ...],
+    theirs: Values,
+    version: int,
+    actor: str,
+) -> None:
+    """Both sides changed the same. `conflicts` opens its row inside this transaction; its receiver may raise."""
+    before = moves.move(row, State.CONFLICTED)
+    release_lease(row)
+    row.not_before, row.waits_for = None, "a person decides which values stand"
+    row.exposed = False
+    moves.work.record(
+        events.ModificationConflicted(
+            **subject(row, actor), before=before, after={"state": State.CONFLICTED, "kind": kind}, conflict_id=uuid4(),
+            conflict_kind=kind, fields=fields, base=row.base, ours={**row.base, **row.changes}, theirs=theirs, pems_version=version,
+        )
+    )  # fmt: skip
+
+
+def requeue(moves: Moves, row: Modification, *, actor: str, why: str) -> None:
+    """Back to the queue without having been sent: nothing burnt, nobody need be told."""
+    before = moves.move(row, State.QUEUED)
+    release_lease(row)
+    moves.work.record(
+        events.DeliveryReturned(**subject(row, actor), before=before, after={"state": State.QUEUED}, reason=why)
+    )
+
+
+def retry_later(moves: Moves, row: Modification, *, at: datetime, error: str, actor: str) -> None:
+    """Waits for another try at `at`. Whether an attempt was burnt has been counted by the caller."""
+    before = moves.move(row, State.QUEUED)
+    release_lease(row)
+    row.not_before, row.waits_for, row.error_message = at, error[:300], error[:500]
+    moves.work.record(
+        events.ModificationRetrying(
+            **subject(row, actor), before=before, after={"state": State.QUEUED}, retry_count=row.attempts,
+            next_attempt_at=at.isoformat().replace("+00:00", "Z"), error=error,
+        )
+    )  # fmt: skip
+    moves.ring(row, in_seconds=(at - moves.work.now).total_seconds())
+
+
+def suspect(moves: Moves, row: Modification, *, cause: str, read_at: datetime, actor: str) -> None:
+    """Sent, outcome unknown: exposed until proven. `read_at`: when PEMS is read back first."""
+    before = moves.move(row, State.UNKNOWN)
+    row.delivery_id = row.lease_until = None
+    row.exposed, row.proofs, row.unknown_since = True, 0, moves.work.now
+    row.not_before, row.waits_for, row.error_message = (
+        read_at,
+        "PEMS is read back to see whether it was applied",
+        cause[:500],
+    )
+    moves.work.record(
+        events.OutcomeUnknown(**subject(row, actor), before=before, after={"state": State.UNKNOWN}, reason=cause[:500])
+    )
+
+
+def bury(
+    moves: Moves, row: Modification, *, reason: DeadReason, code: str, message: str, actor: str, at_field: str = ""
+) -> None:
+    """The machine gives up, with a reason, and a message on pems.dlq."""
+    row.dead_reason = reason
+    before = moves.move(row, State.DEAD)
+    release_lease(row)
+    row.may_still_land = row.exposed
+    row.error_code, row.error_message, row.error_field = code[:64], message[:500], at_field[:64]
+    row.fingerprint = fingerprint(reason, code, at_field, message)
+    row.not_before, row.waits_for = None, ""
+    moves.work.record(
+        events.ModificationBuried(
+            **subject(row, actor), before=before, after={"state": State.DEAD, "reason": reason, "code": code},
+            error=message[:500], dead_reason=reason, retry_count=row.attempts,
+        )
+    )  # fmt: skip
+    dispatch.dead_letter_on_commit(row.pk, shown=f"{row.pfa_id} {reason}: {message[:80]}")
+
+
+def withdraw(moves: Moves, row: Modification, *, actor: str, reason: str) -> None:
+    before = moves.move(row, State.WITHDRAWN)
+    release_lease(row)
+    row.not_before, row.waits_for = None, ""
+    moves.work.record(
+        events.ModificationWithdrawn(
+            **subject(row, actor), before=before, after={"state": State.WITHDRAWN}, reason=reason
+        )
+    )
+
+
+def queue_again(moves: Moves, row: Modification, *, actor: str, reason: str, at_tail: bool) -> None:
+    """By a person's decision: retried dead letter, resolved conflict. A fresh count of attempts."""
+    before = moves.move(row, State.QUEUED)
+    row.attempts, row.crashes, row.not_before, row.waits_for = 0, 0, None, ""
+    row.error_code = row.error_message = row.error_field = row.fingerprint = ""
+    if at_tail:
+        row.queued_at = moves.work.now
+    row.rank_at = rank(row.queued_at or moves.work.now, row.priority)
+    moves.work.record(
+        events.ModificationQueued(**subject(row, actor), before=before, after={"state": State.QUEUED}, reason=reason)
+    )
+    moves.ring(row)
+
+
+def new_base(row: Modification, *, values: Values, version: int) -> None:
+    """A person decided against these values: they are the base from here on."""
+    row.base, row.base_version, row.expected_version = base_for(row.changes, values), version, version
+    row.exposed = row.may_still_land = False
+
+
+def fingerprint(reason: str, code: str, at_field: str, message: str) -> str:
+    """The same for dead letters of one cause: digits and ids in the message do not count."""
+    shape = "".join("#" if char.isdigit() else char for char in message.lower())[:120]
+    while "##" in shape:
+        shape = shape.replace("##", "#")
+    return hashlib.sha256("\n".join((reason, code, at_field, shape)).encode()).hexdigest()[:16]
+
+
+def subject(row: Modification, actor: str) -> events.Subject:
+    """What every event of a modification carries."""
+    author = row.author.username
+    return events.Subject(
+        organization_id=row.organization_id,
+        pfa_id=row.pfa_id,
+        modification_id=row.pk,
+        actor=actor,
+        on_behalf_of="" if actor == author else author,
+    )
+
+
+def lock_lanes(record_ids: Sequence[int]) -> list[Modification]:
+    """Every open row, draft and head of these records, locked by id. Records are locked by the caller, before."""
+    rows = Modification.objects.filter(record_id__in=list(record_ids)).exclude(state__in=sorted(FINAL))
+    return list(rows.select_related("author", "organization", "authorised_by").locked())
+
+
+def read_back_first(moves: Moves, row: Modification, *, then: ReadBackFor, actor: str) -> None:
+    """A dead letter that may still land: PEMS is read back before the person's wish is carried out."""
+    row.read_back_for, row.proofs = then, 0
+    row.not_before, row.waits_for = moves.work.now, "PEMS is read back first: it may have landed after all"
+    moves.keep(row)
+    moves.work.record(events.ReadBackAsked(**subject(row, actor), reason=then))

@@ -1,0 +1,58 @@
+"""What keeps moving when messages are lost: expired leases go back, bells are rung again, proofs are asked for (D3, D5)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from uuid import UUID
+
+from pems_sync import dispatch, scheduling
+from pems_sync.clock import database_now
+from pems_sync.models import Modification, Record
+from pems_sync.services.crashing import return_expired
+
+READS_AT_ONCE = 4
+"""Per connection, so that reading back never takes every place of the control worker."""
+PROOFS_AT_ONCE = 100
+ASK_AGAIN_AFTER = timedelta(seconds=15)
+
+
+def sweep() -> None:
+    """Cheap when there is nothing to do. Two sweeps at once do no harm: the second finds nothing."""
+    return_expired()
+    for connection_id in scheduling.due_connections():
+        dispatch.ring(connection_id)
+    ask_for_proofs()
+    ask_for_reads()
+
+
+def ask_for_proofs() -> None:
+    """Rows of one lost batch are proven together, others one by one."""
+    now = database_now()
+    due = Modification.objects.provable(now).select_related("organization").order_by("not_before")[:PROOFS_AT_ONCE]
+    groups: dict[object, list[Modification]] = defaultdict(list)
+    for row in due:
+        groups[(row.organization_id, row.unknown_since)].append(row)
+    asked: dict[int, int] = defaultdict(int)
+    for rows in groups.values():
+        connection_id = rows[0].organization.connection_id
+        asked[connection_id] += 1
+        if asked[connection_id] <= READS_AT_ONCE - _being_read(connection_id):
+            ids: list[UUID] = [row.pk for row in rows]
+            dispatch.prove(ids, shown=f"{rows[0].organization.code} {rows[0].pfa_id} +{len(ids) - 1}")
+
+
+def _being_read(connection_id: int) -> int:
+    under_way = Modification.objects.filter(
+        organization__connection=connection_id, state="unknown", lease_until__gt=database_now()
+    )
+    return under_way.values("unknown_since").distinct().count()
+
+
+def ask_for_reads() -> None:
+    """Records confirmed without being shown; asked for again when nothing came of it."""
+    now = database_now()
+    due = Record.objects.filter(read_due_at__lte=now).select_related("organization").order_by("read_due_at")
+    for record in due[:READS_AT_ONCE]:
+        Record.objects.filter(pk=record.pk, read_due_at=record.read_due_at).update(read_due_at=now + ASK_AGAIN_AFTER)
+        dispatch.refresh(record.pk, shown=f"{record.organization.code} {record.pfa_id}")

@@ -1,0 +1,1 @@
+"""Tell people: groups, hub, consumers, tickets. Imports pems_sync and conflicts' events."""
