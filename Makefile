@@ -16,7 +16,7 @@ up: $(STAMP)  ## run everything in the foreground; knobs: PORT VAR_DIR WRITE_WOR
 	@exec $(BIN)/python -I -S deploy/local/tether.py 15 - $$PPID $(BIN)/python -m deploy.local.up
 
 demo: $(STAMP)  ## ITEMS=1000 edits through the whole machine, with scripted trouble, counted on the side of PEMS
-	@ITEMS=$(ITEMS) $(BIN)/python -m deploy.local.demo
+	@ITEMS=$(ITEMS) $(BIN)/python -m deploy.demo
 
 check: $(STAMP)  ## lint, format, layers, types, missing migrations
 	$(BIN)/ruff check .

@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 from django.conf import settings
 from kombu import Queue
+
+from config import heartbeat  # noqa: F401  (its receivers)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 os.environ.setdefault("CELERY_DB_REUSE_MAX", "1000000000")  # else Django's connection is closed at each task
@@ -54,3 +56,10 @@ def _log_like_everybody_else(**_: Any) -> None:
     from config.logs import configure
 
     configure()
+
+
+@worker_process_init.connect
+def _warm_up_each_child(**_: Any) -> None:
+    from pems_sync.warming import warm_up
+
+    warm_up()

@@ -68,7 +68,7 @@ SETTINGS = (
     Setting("SECRETS_CACHE_SECONDS", _count, "300", "how long a fetched secret is kept"),
     Setting("PEMS_API_RATE_LIMIT", _positive, "10", "requests per second of a new connection, reads included"),
     Setting("PEMS_BATCH", _switch, "on", "`off`: a new connection sends single writes only"),
-    Setting("PEMS_REQUEST_TIMEOUT", _positive, "30", "seconds until a request to PEMS is given up in total"),
+    Setting("PEMS_REQUEST_TIMEOUT", _positive, "20", "seconds until a request to PEMS is given up in total"),
     Setting("API_USER_RATE_LIMIT", _at_least_one, "10", "API requests per second and user, sliding window"),
     Setting("LOGIN_FAILURE_LIMIT", _at_least_one, "10", "failed sign-ins per minute from one address for one user"),
     Setting("ENABLE_WRITE_SYNC", _switch, "on", "`off`: edits are accepted and queued, nothing is sent to PEMS"),

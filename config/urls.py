@@ -1,4 +1,19 @@
-from django.contrib import admin
-from django.urls import path
+"""Every address of the web process, but the socket."""
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from config import docs, errors, health
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/", include("pems_sync.api.urls")),
+    path("api/", include("conflicts.api.urls")),
+    path("", include("realtime.urls")),
+    path("api/health/live", health.LiveView.as_view()),
+    path("api/health/ready", health.ReadyView.as_view()),
+    path("api/health/write-sync", health.WriteSyncView.as_view()),
+    path("api/schema", docs.SchemaView.as_view(), name="schema"),
+    path("api/docs", docs.DocsView.as_view()),
+    re_path(r"^api(?:/|$)", errors.no_such_path),
+]

@@ -36,7 +36,6 @@ class Resolved:
     requeued: bool
 
 
-@deadlock_retried
 def resolve(
     *,
     membership: Membership,
@@ -47,30 +46,47 @@ def resolve(
 ) -> Resolved:
     """Raises AlreadyResolvedError, ConflictMovedError (the conflict is refreshed and stays open), RecordGoneError,
     InvalidChangesError (a field the resolver may not edit, or a record that would be invalid)."""
-    moved = _refresh_if_moved(conflict, seen_pems_version)
-    if moved is not None:
-        raise ConflictMovedError(details={"conflict": moved})
+    decision = _Decision(membership, resolution, comment)
+    resolved = None
+    while resolved is None:  # again when PEMS moves between the look and the decision
+        moved = _refresh_if_moved(conflict, seen_pems_version)
+        if moved is not None:
+            raise ConflictMovedError(details={"conflict": moved})
+        resolved = _carry_out(conflict, decision)
+    return resolved
+
+
+@dataclass(frozen=True)
+class _Decision:
+    membership: Membership
+    resolution: Resolution
+    comment: str
+
+    @property
+    def by(self) -> str:
+        return self.membership.user.username
+
+
+@deadlock_retried
+def _carry_out(conflict: Conflict, decision: _Decision) -> Resolved | None:
+    """None when PEMS has moved since the conflict was brought up to date."""
     with unit_of_work() as work:
         record, row, fresh = _locked(conflict)
+        if record.version > fresh.pems_version and record.deleted_at is None:
+            return None
         moves = Moves(work)
-        if resolution == Resolution.USE_LOCAL:
-            _check_local(record, row, membership)
-        _close(work, fresh, membership, resolution, comment)
-        work.record(
-            ConflictResolved(
-                **subject(row, membership.user.username), reason=comment, conflict_id=fresh.pk, resolution=resolution,
-                before={"fields": fresh.fields}, after={"resolution": resolution},
-            )
-        )  # fmt: skip
-        if resolution == Resolution.USE_LOCAL:
-            _send_on(moves, row, record, membership, comment)
+        sends_on = decision.resolution == Resolution.USE_LOCAL
+        if sends_on:
+            _check_local(record, row, decision.membership)
+        _close(work, fresh, row, decision)
+        if sends_on:
+            _send_on(moves, row, record, decision)
         else:
-            withdraw(moves, row, actor=membership.user.username, reason=comment or "PEMS's values were kept")
+            withdraw(moves, row, actor=decision.by, reason=decision.comment or "PEMS's values were kept")
         moves.ring(row)
         moves.flush()
         report_progress(work, {row.job_id} if row.job_id else set())
-    applied = dict(row.changes) if resolution == Resolution.USE_LOCAL else {}
-    return Resolved(fresh, applied, resolution == Resolution.USE_LOCAL)
+    return Resolved(fresh, dict(row.changes) if sends_on else {}, sends_on)
 
 
 def _locked(conflict: Conflict) -> tuple[Record, Modification, Conflict]:
@@ -84,6 +100,7 @@ def _locked(conflict: Conflict) -> tuple[Record, Modification, Conflict]:
     return record, rows[fresh.modification_id], fresh
 
 
+@deadlock_retried
 def _refresh_if_moved(conflict: Conflict, seen: int | None) -> Conflict | None:
     """Bring the conflict up to the stored record when PEMS moved since. The refreshed conflict when the person must
     look again: because what they saw is older, or because values they decide on are others now (K5)."""
@@ -120,15 +137,20 @@ def _check_local(record: Record, row: Modification, membership: Membership) -> N
         raise InvalidChangesError(message, details={"fields": [each.as_wire() for each in violations]})
 
 
-def _send_on(moves: Moves, row: Modification, record: Record, membership: Membership, comment: str) -> None:
+def _send_on(moves: Moves, row: Modification, record: Record, decision: _Decision) -> None:
     new_base(row, values=dict(record.fields), version=record.version)
-    row.authorised_by = membership.user
-    queue_again(
-        moves, row, actor=membership.user.username, reason=comment or "resolved: our values stand", at_tail=False
-    )
+    row.authorised_by = decision.membership.user
+    reason = decision.comment or "resolved: our values stand"
+    queue_again(moves, row, actor=decision.by, reason=reason, at_tail=False)
 
 
-def _close(work: UnitOfWork, conflict: Conflict, membership: Membership, resolution: Resolution, comment: str) -> None:
-    conflict.resolved_at, conflict.resolved_by = work.now, membership.user
-    conflict.resolution, conflict.comment = resolution, comment[:500]
+def _close(work: UnitOfWork, conflict: Conflict, row: Modification, decision: _Decision) -> None:
+    conflict.resolved_at, conflict.resolved_by = work.now, decision.membership.user
+    conflict.resolution, conflict.comment = decision.resolution, decision.comment[:500]
     conflict.save(update_fields=["resolved_at", "resolved_by", "resolution", "comment"])
+    work.record(
+        ConflictResolved(
+            **subject(row, decision.by), reason=decision.comment, conflict_id=conflict.pk, resolution=decision.resolution,
+            before={"fields": conflict.fields}, after={"resolution": decision.resolution},
+        )
+    )  # fmt: skip

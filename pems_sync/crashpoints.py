@@ -1,7 +1,8 @@
-"""Places where a test may kill this very process, to prove that nothing is lost there.
+"""Places where a test may kill a worker, to prove that nothing is lost there.
 
-`PEMS_CRASH_AT=after_start` kills the process with SIGKILL at the first passage; `after_start:PFA-10001` only when
-that record is at hand. Unset, as everywhere outside tests, each call is one comparison.
+`PEMS_CRASH_AT=after_start` kills the whole worker (its session, as `kill -9` of the main process does) at the first
+passage; `after_start:PFA-10001` only when that record is at hand, and then only the process that holds it, as a poisonous
+edit would. Unset, as everywhere outside tests, each call is one comparison.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ _ARMED = os.environ.get("PEMS_CRASH_AT", "")
 BOUNDARIES = (
     "before_claim",
     "after_claim",
+    "task_received",
     "after_reserve",
     "after_start",
     "after_applied",
@@ -27,5 +29,9 @@ def reached(point: str, *pfa_ids: str) -> None:
     if not _ARMED:
         return
     wanted, _, pfa_id = _ARMED.partition(":")
-    if wanted == point and (not pfa_id or pfa_id in pfa_ids):
+    if wanted != point:
+        return
+    if not pfa_id:
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    elif pfa_id in pfa_ids:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,7 @@ started attempt nothing was sent, with one the outcome is unknown until PEMS has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -34,15 +35,18 @@ from pems_sync.client.base import (
 from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import NoSlot, Pace, PaceUnavailableError, Slot
 from pems_sync.client.secrets import SecretsUnavailableError
+from pems_sync.clock import database_now
 from pems_sync.models import Attempt, Connection, Modification
 from pems_sync.proof import judge_drifted
+from pems_sync.scheduling import may_send
 from pems_sync.services import connections
 from pems_sync.services.authorising import bury_unauthorised
 from pems_sync.services.crashing import encoded
-from pems_sync.services.sending import hand_back, held_rows, renew_lease, start
+from pems_sync.services.sending import held_rows, renew_lease, start
+from pems_sync.services.settlement import Note
 from pems_sync.services.settling import (
-    Note,
     Refusal,
+    hand_back,
     notes_of,
     settle_confirmed,
     settle_drift,
@@ -58,10 +62,17 @@ BODY_LIMIT_BYTES = 900_000
 
 def deliver(delivery_id: UUID) -> None:
     """Send one claim. Called by a message that may come twice, late, or not at all."""
-    rows = bury_unauthorised(held_rows(delivery_id))
-    if not rows:
+    held = held_rows(delivery_id)
+    if not held:
         return
-    connection = rows[0].organization.connection
+    organization, connection = held[0].organization, held[0].organization.connection
+    if organization.paused_at or not may_send(connection, database_now()):
+        hand_back(held, why="the queue was paused, or PEMS asked for a rest, after these edits were claimed")
+        return
+    rows = bury_unauthorised(held)
+    if not rows:
+        dispatch.ring(connection.pk)  # a place in the pace is free again
+        return
     try:
         Delivery(connection, client_for(connection), pace_for(connection)).run(rows)
     except SecretsUnavailableError as error:
@@ -69,8 +80,6 @@ def deliver(delivery_id: UUID) -> None:
         hand_back(rows, why="the connection's credentials cannot be read")
     except PaceUnavailableError as error:
         hand_back(rows, why=str(error))
-    finally:
-        dispatch.ring(connection.pk)  # a place in the pace is free again
 
 
 class Delivery:
@@ -84,6 +93,7 @@ class Delivery:
     def run(self, rows: list[Modification]) -> None:
         rows, writes = self._fitting(*encoded(rows))
         if not rows:
+            dispatch.ring(self.connection.pk)
             return
         slot = self.pace.reserve()
         if isinstance(slot, NoSlot):
@@ -121,6 +131,7 @@ class Delivery:
                 if isinstance(again, NoSlot):
                     break
                 slot = again
+                renew_lease(rows, total_seconds=self.client.total_seconds)
                 entered = self.pace.enter(slot)
         except PaceUnavailableError:
             entered = False
@@ -146,10 +157,10 @@ class Delivery:
                 self._settle(rows, outcomes, notes)
 
     def _fault(self, rows: list[Modification], fault: Fault, notes: Mapping[UUID, Note]) -> None:
-        if fault.kind is FaultKind.THROTTLED:
-            self.pace.hold(fault.retry_after_seconds or 1.0)
-        elif fault.kind is FaultKind.UNAVAILABLE and fault.retry_after_seconds:
-            self.pace.hold(fault.retry_after_seconds)
+        throttled = fault.kind is FaultKind.THROTTLED
+        if throttled or (fault.kind is FaultKind.UNAVAILABLE and fault.retry_after_seconds):
+            with suppress(PaceUnavailableError):  # without Redis nothing is sent anyway
+                self.pace.hold(fault.retry_after_seconds or 1.0)
         wait = connections.faulted(self.connection, fault)
         settle_fault(rows, fault, notes, wait_seconds=wait)
 
@@ -177,7 +188,10 @@ class Delivery:
 
     def _read(self, row: Modification, rest: list[Modification]) -> PemsRecord | Gone | None:
         renew_lease(rest, total_seconds=2 * self.client.total_seconds)
-        if not self.pace.wait(patience_seconds=self.client.total_seconds / 2):
+        try:
+            if not self.pace.wait(patience_seconds=self.client.total_seconds / 2):
+                return None
+        except PaceUnavailableError:
             return None
         found = self.client.read(organization_code=row.organization.code, pfa_id=row.pfa_id)
         if isinstance(found, Missing):

@@ -57,7 +57,7 @@ class Field:
         if self.kind is Kind.TEXT and isinstance(raw, str):
             return unicodedata.normalize("NFC", raw.replace("\0", "")).strip() or None
         if self.kind is Kind.MONEY and isinstance(raw, int | float) and not isinstance(raw, bool):
-            return self.parse(Decimal(str(raw)).quantize(Decimal("0.01")))
+            return self.parse(round(Decimal(str(raw)), 2) if abs(raw) < MONEY_LIMIT else raw)
         return self.parse(raw)
 
     def to_pems(self, value: Value) -> str | float | int | bool | None:
@@ -110,8 +110,9 @@ def _money(_: Field, raw: object) -> Value:
     if raw == "":
         return None
     try:
-        amount = Decimal(str(raw).strip()) if len(str(raw)) <= 400 else Decimal("NaN")
-    except InvalidOperation as error:
+        text = str(raw).strip()
+        amount = Decimal(text.replace("_", "?") if len(text) <= 400 else "NaN")  # Python alone reads 1_000 as a number
+    except (InvalidOperation, ValueError) as error:
         raise FieldError("INVALID_TYPE", "must be an amount: a number or a decimal string") from error
     if not amount.is_finite():
         raise FieldError("INVALID_VALUE", "must be a finite amount")

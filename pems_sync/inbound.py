@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from time import sleep
 
 import structlog
+from django.db import IntegrityError
 
-from pems_sync import events
+from pems_sync import events, proof
 from pems_sync.client.base import BrokenRow, Missing, Page, PemsClient, PemsRecord, ReadFailed
 from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import Pace
@@ -16,10 +17,11 @@ from pems_sync.errors import PemsUnavailableError
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Job, Modification, Organization, Record
 from pems_sync.models.job import JobKind
-from pems_sync.records import is_forward, remember, shelf_for
+from pems_sync.records import Moved, is_forward, remember, shelf_for
 from pems_sync.services import connections
-from pems_sync.services.rebasing import rebase_open
-from pems_sync.services.settling import bury_record, tell_of_foreign_changes
+from pems_sync.services.progress import report_progress
+from pems_sync.services.rebasing import is_under_way, rebase_open
+from pems_sync.services.settlement import bury_record, portions, tell_of_foreign_changes
 from pems_sync.services.transitions import Moves, lock_lanes
 from pems_sync.states import State
 
@@ -27,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 PAGE_ROWS = 1000
 TRIES_PER_PAGE = 5
-ROWS_PER_TRANSACTION = 400  # each changed row is a journal entry; a transaction carries at most 500
 
 
 @dataclass
@@ -47,6 +48,16 @@ def pull(organization: Organization, *, author_id: int | None = None) -> Pulled:
     client, pace = client_for(connection), pace_for(connection)
     job = _begin(organization, author_id)
     result = Pulled()
+    try:
+        _turn_pages(organization, client, pace, result)
+    except PemsUnavailableError as error:
+        _finish(organization, job, result, failure=error.message)
+        raise
+    _finish(organization, job, result)
+    return result
+
+
+def _turn_pages(organization: Organization, client: PemsClient, pace: Pace, result: Pulled) -> None:
     cursor: str | None = None
     while True:
         page = _page(organization, client, pace, cursor)
@@ -55,10 +66,8 @@ def pull(organization: Organization, *, author_id: int | None = None) -> Pulled:
         result.broken += page.broken
         result.changed += apply(organization, page.records)
         if page.next_cursor is None or page.next_cursor == cursor:
-            break
+            return
         cursor = page.next_cursor
-    _finish(organization, job, result)
-    return result
 
 
 def _page(organization: Organization, client: PemsClient, pace: Pace, cursor: str | None) -> Page:
@@ -95,18 +104,28 @@ def apply(organization: Organization, shown: Sequence[PemsRecord]) -> int:
     latest = {row.pfa_id: row for row in sorted(shown, key=lambda row: row.version)}
     known = {row.pfa_id: row for row in Record.objects.for_organization(organization).filter(pfa_id__in=latest)}
     news = [row for pfa_id, row in latest.items() if pfa_id not in known or _is_news(known[pfa_id], row)]
-    return sum(
-        _apply_some(organization, news[start : start + ROWS_PER_TRANSACTION])
-        for start in range(0, len(news), ROWS_PER_TRANSACTION)
-    )
+    changed = 0
+    for portion in portions(
+        news, record_id=lambda row: known[row.pfa_id].pk if row.pfa_id in known else 0, own_entries=1
+    ):
+        changed += _apply_some(organization, portion)
+        proof.weigh(organization, portion)
+    return changed
 
 
 def _is_news(record: Record, row: PemsRecord) -> bool:
     return is_forward(record, version=row.version, hash_seen=row.content_hash)
 
 
-@deadlock_retried
 def _apply_some(organization: Organization, news: Sequence[PemsRecord]) -> int:
+    try:
+        return _store(organization, news)
+    except IntegrityError:  # another pull created one of these records at the same time: it is known now
+        return _store(organization, news)
+
+
+@deadlock_retried
+def _store(organization: Organization, news: Sequence[PemsRecord]) -> int:
     with unit_of_work() as work:
         fresh = _create_missing(organization, news)
         rest = [row for row in news if row.pfa_id not in fresh]
@@ -138,13 +157,23 @@ def _move_known(work: UnitOfWork, organization: Organization, news: Sequence[Pem
     by_pfa_id = {record.pfa_id: record for record in shelf.records.values()}
     for row in news:
         shelf.see(by_pfa_id[row.pfa_id], row)
-    lanes = lock_lanes([move.record.pk for move in shelf.moved])
-    moves = Moves(work)
-    rebase_open(moves, [move.record for move in shelf.moved], lanes, actor="inbound")
+    _face_open(work, [move.record for move in shelf.moved], shelf.moved)
     shelf.save()
-    tell_of_foreign_changes(work, shelf.moved, {})
-    moves.flush()
     return len(shelf.moved)
+
+
+def _face_open(work: UnitOfWork, records: Sequence[Record], moved: Sequence[Moved]) -> None:
+    """What is open on these records looks at them. Under way: classified when it settles, as what moved may be its own."""
+    lanes = lock_lanes([record.pk for record in records])
+    busy = {row.record_id for row in lanes if is_under_way(row)}
+    moves = Moves(work)
+    rebase_open(moves, records, lanes, actor="inbound")
+    for move in moved:
+        if move.record.pk not in busy:
+            tell_of_foreign_changes(work, move.record, move.before, {})
+    jobs = {row.job_id for row in moves.rows.values() if row.job_id}
+    moves.flush()
+    report_progress(work, jobs)
 
 
 def refresh(record: Record) -> None:
@@ -167,9 +196,7 @@ def mark_gone(record: Record) -> None:
     with unit_of_work() as work:
         shelf = shelf_for([record.pk])
         bury_record(shelf.records[record.pk], work)
-        moves = Moves(work)
-        rebase_open(moves, shelf.records.values(), lock_lanes([record.pk]), actor="inbound")
-        moves.flush()
+        _face_open(work, list(shelf.records.values()), ())
 
 
 def _begin(organization: Organization, author_id: int | None) -> Job:
@@ -179,12 +206,15 @@ def _begin(organization: Organization, author_id: int | None) -> Job:
         )
 
 
-def _finish(organization: Organization, job: Job, result: Pulled) -> None:
+def _finish(organization: Organization, job: Job, result: Pulled, *, failure: str = "") -> None:
     with unit_of_work() as work:
         job.seen, job.total, job.changed, job.skipped = result.seen, result.seen, result.changed, len(result.broken)
         job.errors = [{"pfaId": row.pfa_id, "message": row.message} for row in result.broken[:200]]
+        job.errors += [{"pfaId": "", "message": failure}] if failure else []
         job.finished_at = work.now
         job.save()
-        Organization.objects.filter(pk=organization.pk).update(pulled_at=work.now)
+        if not failure:
+            Organization.objects.filter(pk=organization.pk).update(pulled_at=work.now)
         after = {"seen": result.seen, "changed": result.changed, "skipped": len(result.broken)}
-        work.record(events.PullFinished(organization_id=organization.pk, actor="inbound", after=after))
+        event = events.PullFinished(organization_id=organization.pk, actor="inbound", reason=failure[:500], after=after)
+        work.record(event)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import psycopg
 import structlog
-from django.db import OperationalError, models, transaction
-from django.db.models import Q
+from django.db import OperationalError, connection, models, transaction
 from django.dispatch import Signal
 
 from pems_sync import tallies
@@ -40,6 +39,10 @@ event_recorded = Signal()
 """kwargs: `event`. Sent inside the publisher's transaction."""
 journal_grew = Signal()
 """kwargs: `organization_id`, `seq`. Sent after commit, for organizations whose sockets have something to read."""
+
+
+MOST_ENTRIES = 500
+"""Of one transaction; only a commit by a person is one transaction whatever its size (PROTOCOL.md, Order of locks)."""
 
 
 @dataclass
@@ -101,21 +104,21 @@ def _append(work: UnitOfWork) -> None:
 
 
 def _append_chain(organization_id: int | None, events: list[Event], now: datetime) -> None:
-    head = _locked_head(organization_id)
-    before = head.seq
+    head_id, position, seq, last_hash = _locked_head(organization_id)
+    known = seq
     entries = []
     for event in events:
-        head.position += 1
-        head.seq += bool(event.wire_type)
-        entry = _entry(event, head, now)
-        head.last_hash = entry.hash
+        position += 1
+        seq += bool(event.wire_type)
+        entry = _entry(event, now) | {"position": position, "seq": seq if event.wire_type else None}
+        entry["previous_hash"] = last_hash
+        entry["hash"] = last_hash = hash_of(entry)
         entries.append(entry)
-    JournalEntry.objects.bulk_create(entries)
-    head.save(update_fields=["position", "seq", "last_hash"])
+    JournalEntry.objects.insert_each(entries)
+    _move_head(head_id, position, seq, last_hash)
     if organization_id is not None:
         tallies.count(organization_id, events, now)
-        if head.seq > before:
-            seq = head.seq
+        if seq > known:
             transaction.on_commit(lambda: _announce(organization_id, seq))
 
 
@@ -125,51 +128,63 @@ def _announce(organization_id: int, seq: int) -> None:
             log.warning("announcement_failed", receiver=str(receiver), error=type(failure).__name__)
 
 
-def _locked_head(organization_id: int | None) -> JournalHead:
-    chain = Q(organization=None) if organization_id is None else Q(organization=organization_id)
-    heads = JournalHead.objects.select_for_update().filter(chain)
-    head = heads.first()
-    if head is None:
-        JournalHead.objects.bulk_create([JournalHead(organization_id=organization_id)], ignore_conflicts=True)
-        head = heads.get()
-    return head
+_LOCK = "SELECT id, position, seq, last_hash FROM pems_sync_journalhead WHERE organization_id = %s FOR UPDATE"
+_LOCK_NONE = "SELECT id, position, seq, last_hash FROM pems_sync_journalhead WHERE organization_id IS NULL FOR UPDATE"
+_MOVE = "UPDATE pems_sync_journalhead SET position = %s, seq = %s, last_hash = %s WHERE id = %s"
 
 
-def _entry(event: Event, head: JournalHead, now: datetime) -> JournalEntry:
+def _locked_head(organization_id: int | None) -> tuple[int, int, int, str]:
+    """(id, position, seq, last hash) of the chain. Plain SQL: this runs in every transaction."""
+    lock, values = (_LOCK_NONE, []) if organization_id is None else (_LOCK, [organization_id])
+    with connection.cursor() as cursor:
+        cursor.execute(lock, values)
+        head = cursor.fetchone()
+        if head is None:
+            JournalHead.objects.bulk_create([JournalHead(organization_id=organization_id)], ignore_conflicts=True)
+            cursor.execute(lock, values)
+            head = cursor.fetchone()
+    found: tuple[int, int, int, str] = head
+    return found
+
+
+def _move_head(head_id: int, position: int, seq: int, last_hash: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE, [position, seq, last_hash, head_id])
+
+
+def _entry(event: Event, now: datetime) -> dict[str, Any]:
     origin = current_origin()
-    details = event.details()
-    entry = JournalEntry(
-        organization_id=event.organization_id,
-        position=head.position,
-        seq=head.seq if event.wire_type else None,
-        kind=event.kind,
-        wire_type=event.wire_type,
-        pfa_id=event.pfa_id,
-        modification_id=event.modification_id,
-        actor=event.actor,
-        on_behalf_of=event.on_behalf_of,
-        reason=event.reason,
-        before=event.before,
-        after=event.after,
-        details=details,
-        request_id=origin.request_id,
-        address=origin.address,
-        recorded_at=now,
-        previous_hash=head.last_hash,
-    )
-    entry.hash = hash_of(entry)
-    return entry
+    return {
+        "organization": event.organization_id,
+        "kind": event.kind,
+        "wire_type": event.wire_type,
+        "pfa_id": event.pfa_id,
+        "modification_id": event.modification_id,
+        "actor": event.actor,
+        "on_behalf_of": event.on_behalf_of,
+        "reason": event.reason,
+        "before": event.before,
+        "after": event.after,
+        "details": event.details(),
+        "request_id": origin.request_id,
+        "address": origin.address,
+        "recorded_at": now,
+    }
 
 
-_HASHED = ("organization_id", "position", "seq", "kind", "wire_type", "pfa_id", "modification_id", "actor", "on_behalf_of",
-           "reason", "before", "after", "details", "request_id", "address", "recorded_at", "previous_hash")  # fmt: skip
-
-
-def hash_of(entry: JournalEntry) -> str:
-    """SHA-256 over the entry's content and its predecessor's hash, as hexadecimal."""
-    content = {name: getattr(entry, name) for name in _HASHED}
+def hash_of(entry: Mapping[str, Any]) -> str:
+    """SHA-256 over an entry's content and its predecessor's hash, as hexadecimal."""
+    content = {name: value for name, value in entry.items() if name != "hash"}
     text = json.dumps(content, sort_keys=True, default=_plain, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_of(entry: JournalEntry) -> dict[str, Any]:
+    """A stored entry as it was hashed."""
+    names = {
+        field.name: field.attname for field in JournalEntry._meta.concrete_fields if field.name not in ("id", "hash")
+    }
+    return {name: getattr(entry, attname) for name, attname in names.items()}
 
 
 def _plain(value: Any) -> str:
@@ -178,10 +193,9 @@ def _plain(value: Any) -> str:
 
 def first_broken(entries: models.QuerySet[JournalEntry]) -> JournalEntry | None:
     """The first entry of a chain, given from its start in order of position, that does not follow its predecessor."""
-    previous, position = "0" * 64, 0
-    for entry in entries.iterator(chunk_size=2000):
-        position += 1
-        if entry.position != position or entry.previous_hash != previous or entry.hash != hash_of(entry):
+    previous = "0" * 64
+    for position, entry in enumerate(entries.iterator(chunk_size=2000), start=1):
+        if entry.position != position or entry.previous_hash != previous or entry.hash != hash_of(content_of(entry)):
             return entry
         previous = entry.hash
     return None

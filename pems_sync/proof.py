@@ -13,6 +13,7 @@ from typing import assert_never
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
 
 from pems_sync.client.base import Gone, Missing, Page, PemsClient, PemsRecord, ReadFailed, ReadResult
 from pems_sync.client.connect import client_for, pace_for
@@ -20,11 +21,12 @@ from pems_sync.client.pace import Pace, PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
 from pems_sync.fields import Value
 from pems_sync.journal import deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, Connection, Modification
+from pems_sync.models import Attempt, Connection, Modification, Organization
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.records import values_at
 from pems_sync.services import connections, proving
-from pems_sync.services.settling import Note, Settlement
+from pems_sync.services.settlement import Note, Settlement
+from pems_sync.states import State
 
 LIST_FROM = 5
 """From this many rows of one batch on, one list call comes before the single reads."""
@@ -130,12 +132,33 @@ def judge_drifted(row: Modification, found: PemsRecord | Gone, note: Note | None
     _decide(row, found, note)
 
 
+def weigh(organization: Organization, shown: Sequence[PemsRecord]) -> None:
+    """Inbound saw these records: evidence for edits of them whose outcome is open, as good as a read of their own."""
+    by_pfa_id = {record.pfa_id: record for record in shown}
+    open_ones = Q(state=State.UNKNOWN) | Q(state=State.QUEUED, exposed=True)
+    rows = Modification.objects.for_organization(organization).filter(open_ones, pfa_id__in=by_pfa_id)
+    for row in rows:
+        if by_pfa_id[row.pfa_id].version > row.expected_version:
+            _decide(row, by_pfa_id[row.pfa_id], None, states=_WEIGHED)
+
+
+_WEIGHED = frozenset({State.UNKNOWN, State.QUEUED})
+
+
 @deadlock_retried
-def _decide(row: Modification, read: PemsRecord | Gone, note: Note | None) -> None:
+def _decide(
+    row: Modification,
+    read: PemsRecord | Gone,
+    note: Note | None,
+    *,
+    states: frozenset[State] = proving.JUDGED,
+) -> None:
     with unit_of_work() as work:
-        settlement = Settlement.open(work, [row], states=proving.JUDGED)
+        settlement = Settlement.open(work, [row], states=states)
         for mine in settlement.mine:
             attempt = Attempt.objects.filter(modification=mine).order_by("-epoch").first()
+            if mine.state == State.QUEUED and not mine.exposed:
+                continue  # decided meanwhile
             verdict = judge(_sent(mine, attempt), before=_before(mine, settlement), read=read)
             settlement.note(note, OutcomeKind.DRIFT)
             settlement.note(Note(attempt) if attempt else None, _LEDGER[verdict], verdict.value)
@@ -162,17 +185,18 @@ def _before(row: Modification, settlement: Settlement) -> Mapping[str, Value] | 
 
 
 def _carry(settlement: Settlement, row: Modification, verdict: Verdict, read: PemsRecord | Gone) -> None:
-    record = settlement.record_of(row)
     if isinstance(read, PemsRecord):
-        settlement.shelf.see(record, read)
-    match verdict:
-        case Verdict.NOT_LANDED_YET:
-            proving.not_landed_yet(settlement, row)
-        case Verdict.LANDED:
-            proving.landed(settlement, row, read)
-        case Verdict.NOT_LANDED:
-            proving.not_landed(settlement, row)
-        case Verdict.OVERTAKEN | Verdict.GONE:
-            proving.overtaken(settlement, row, gone=verdict is Verdict.GONE)
-        case _:
-            assert_never(verdict)
+        own = row.pk if verdict is Verdict.LANDED and read.version == row.expected_version + 1 else None
+        settlement.shelf.see(settlement.record_of(row), read, made_by=own)
+    with settlement.moves.alone(row):
+        match verdict:
+            case Verdict.NOT_LANDED_YET:
+                proving.not_landed_yet(settlement, row)
+            case Verdict.LANDED:
+                proving.landed(settlement, row, read)
+            case Verdict.NOT_LANDED:
+                proving.not_landed(settlement, row)
+            case Verdict.OVERTAKEN | Verdict.GONE:
+                proving.overtaken(settlement, row, gone=verdict is Verdict.GONE)
+            case _:
+                assert_never(verdict)

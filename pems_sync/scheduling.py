@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -17,7 +18,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from pems_sync import crashpoints, dispatch, events
 from pems_sync.clock import database_now
-from pems_sync.journal import UnitOfWork, unit_of_work
+from pems_sync.journal import MOST_ENTRIES, UnitOfWork, unit_of_work
 from pems_sync.models import Connection, Modification, Organization
 from pems_sync.services.transitions import subject
 from pems_sync.states import State
@@ -51,6 +52,8 @@ def pump(connection_id: int) -> int:
 
 
 def claim(connection_id: int) -> list[Claim]:
+    if not _anything_due(connection_id):  # most bells find nothing: one query then, and no lock
+        return []
     with unit_of_work() as work:
         _take_turn(connection_id)
         connection = Connection.objects.get(pk=connection_id)
@@ -63,10 +66,20 @@ def claim(connection_id: int) -> list[Claim]:
         return claims
 
 
+def _anything_due(connection_id: int) -> bool:
+    rows = Modification.objects.filter(organization__connection=connection_id, organization__paused_at=None)
+    return rows.sendable(database_now()).exists()
+
+
 def may_send(connection: Connection, now: datetime) -> bool:
     """Neither switched off, nor paused, nor resting."""
+    return bool(settings.ENABLE_WRITE_SYNC) and may_read(connection, now)
+
+
+def may_read(connection: Connection, now: datetime) -> bool:
+    """Neither paused, nor resting: refused credentials are not tried again and again by reads either."""
     resting = connection.held_until is not None and connection.held_until > now
-    return bool(settings.ENABLE_WRITE_SYNC) and connection.paused_at is None and not resting
+    return connection.paused_at is None and not resting
 
 
 def _take_turn(connection_id: int) -> None:
@@ -97,7 +110,13 @@ def _allot(connection: Connection, requests: int, now: datetime) -> list[Claim]:
             if requests > 0 and shares[org] < len(rows):
                 shares[org] += 1
                 requests -= 1
-    return [each for org, rows in lanes.items() for each in _batches(rows, shares[org], size)]
+    return _bounded([each for org, rows in lanes.items() for each in _batches(rows, shares[org], size)])
+
+
+def _bounded(claims: list[Claim]) -> list[Claim]:
+    """As many as one transaction may journal. The organizations left out are the longest unserved next time."""
+    taken = accumulate(len(each.rows) for each in claims)
+    return [each for each, rows in zip(claims, taken, strict=True) if rows <= MOST_ENTRIES]
 
 
 def _organizations(connection: Connection, most: int, now: datetime) -> list[Organization]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q
 
 from pems_sync import dispatch, scheduling
 from pems_sync.clock import database_now
-from pems_sync.models import Modification, Record
+from pems_sync.models import Connection, Modification, Record
+from pems_sync.models.modification import ModificationQuerySet
 from pems_sync.services.crashing import return_expired
+from pems_sync.states import State
 
 READS_AT_ONCE = 4
 """Per connection, so that reading back never takes every place of the control worker."""
@@ -29,23 +33,24 @@ def sweep() -> None:
 def ask_for_proofs() -> None:
     """Rows of one lost batch are proven together, others one by one."""
     now = database_now()
-    due = Modification.objects.provable(now).select_related("organization").order_by("not_before")[:PROOFS_AT_ONCE]
+    provable = Modification.objects.provable(now)
+    for connection in Connection.objects.filter(Exists(provable.filter(organization__connection=OuterRef("pk")))):
+        if scheduling.may_read(connection, now):
+            _ask(provable.filter(organization__connection=connection), READS_AT_ONCE - _being_read(connection, now))
+
+
+def _ask(due: ModificationQuerySet, most: int) -> None:
     groups: dict[object, list[Modification]] = defaultdict(list)
-    for row in due:
+    for row in due.select_related("organization").order_by("not_before")[:PROOFS_AT_ONCE]:
         groups[(row.organization_id, row.unknown_since)].append(row)
-    asked: dict[int, int] = defaultdict(int)
-    for rows in groups.values():
-        connection_id = rows[0].organization.connection_id
-        asked[connection_id] += 1
-        if asked[connection_id] <= READS_AT_ONCE - _being_read(connection_id):
-            ids: list[UUID] = [row.pk for row in rows]
-            dispatch.prove(ids, shown=f"{rows[0].organization.code} {rows[0].pfa_id} +{len(ids) - 1}")
+    for rows in list(groups.values())[: max(0, most)]:
+        ids: list[UUID] = [row.pk for row in rows]
+        dispatch.prove(ids, shown=f"{rows[0].organization.code} {rows[0].pfa_id} +{len(ids) - 1}")
 
 
-def _being_read(connection_id: int) -> int:
-    under_way = Modification.objects.filter(
-        organization__connection=connection_id, state="unknown", lease_until__gt=database_now()
-    )
+def _being_read(connection: Connection, now: datetime) -> int:
+    waiting = Q(state=State.UNKNOWN) | ~Q(read_back_for="")
+    under_way = Modification.objects.filter(waiting, organization__connection=connection, lease_until__gt=now)
     return under_way.values("unknown_since").distinct().count()
 
 

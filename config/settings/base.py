@@ -134,6 +134,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "StatusWord": "pems_sync.api.wire.STATUS_WORDS",
+        "JobStatus": ["running", "completed", "failed"],
+        "ConflictStatus": ["unresolved", "resolved"],
+        "WriteSyncStatus": ["ok", "no_workers", "stuck"],
+    },
 }
 
 CHANNEL_LAYERS = {

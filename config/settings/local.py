@@ -10,3 +10,4 @@ ALLOWED_HOSTS = ["localhost", ".localhost", "[::1]", *(f"127.0.0.{number}" for n
 INSTALLED_APPS = [*INSTALLED_APPS, "deploy.sandbox", "deploy.local"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
+STATIC_ROOT = None  # the finders serve; nothing is collected here

@@ -37,12 +37,12 @@ def web(port: int) -> tuple[str, ...]:
 
 def write_worker(number: int) -> tuple[str, ...]:
     name = ("-n", f"write{number}@%h")
-    return (*CELERY, "worker", "-Q", "pems.write", *name, "--concurrency", "8", "-Ofair", *QUIET)
+    return (*CELERY, "worker", "-Q", "pems.write", *name, "--concurrency", "4", "-Ofair", *QUIET)
 
 
 def control_worker() -> tuple[str, ...]:
     queues = "pems.dispatch,pems.read,pems.dlq"
-    return (*CELERY, "worker", "-Q", queues, "-n", "control@%h", "--concurrency", "8", *QUIET)
+    return (*CELERY, "worker", "-Q", queues, "-n", "control@%h", "--concurrency", "6", *QUIET)
 
 
 def beat(var_dir: Path) -> tuple[str, ...]:
@@ -56,4 +56,5 @@ def flower(port: int) -> tuple[str, ...]:
 
 def sandbox(port: int, options: Options) -> tuple[str, ...]:
     data = ("--records", str(options.records), "--seed", "1", "--state", str(options.var_dir / "sandbox.jsonl"))
-    return (sys.executable, "manage.py", "pems_sandbox", "--port", str(port), *data)
+    limit = ("--rate-limit", options.passed_on.get("PEMS_API_RATE_LIMIT") or "10")
+    return (sys.executable, "manage.py", "pems_sandbox", "--port", str(port), *limit, *data)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
@@ -55,6 +55,11 @@ class SandboxProcess:
         self._http = requests.Session()
         self._http.trust_env = False
         self._http.headers["Connection"] = "close"  # a kept connection would not survive a kill
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """The controls of a sandbox that somebody else has started on this machine."""
+        return cls(port=urlsplit(url).port or 80)
 
     # ------------------------------------------------------------------ life
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,11 +27,26 @@ _LONGEST_WAIT_SECONDS = 3600.0
 
 
 def parse_json(content: bytes) -> Any:
-    """The JSON value, or None where there is none to read."""
+    """The JSON value, or None where there is none to read. Characters that no database can hold are left out."""
     try:
-        return json.loads(content, parse_constant=lambda _: None)
+        said = json.loads(content, parse_constant=lambda _: None)
+        return _storable(said) if _UNSTORABLE.search(content) else said
     except (ValueError, RecursionError):
         return None
+
+
+_UNSTORABLE = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]")
+
+
+def _storable(said: Any) -> Any:
+    """Without NUL and halves of surrogate pairs."""
+    if isinstance(said, str):
+        return said.replace("\0", "").encode("utf-8", "ignore").decode()
+    if isinstance(said, list):
+        return [_storable(each) for each in said]
+    if isinstance(said, dict):
+        return {_storable(name): _storable(value) for name, value in said.items()}
+    return said
 
 
 def retry_after_seconds(header: object, *, now: datetime | None = None) -> float | None:

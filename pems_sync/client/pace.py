@@ -34,7 +34,7 @@ if not next then
 end
 if given_up > 0 and next == given_up + spacing then next = given_up end
 local slot = math.max(next, now + lead, held)
-if share > 0 then slot = math.max(slot, inbound) end
+if share > 0 and inbound > slot then return {0, inbound - now} end  -- a slot reserved ahead would cost writes those before it
 if slot - now > horizon then return {0, slot - now} end
 redis.call('HSET', KEYS[1], 'next', string.format('%.0f', slot + spacing))
 if share > 0 then redis.call('HSET', KEYS[1], 'inbound', string.format('%.0f', slot + spacing / share)) end
@@ -48,7 +48,7 @@ local slot, late = tonumber(ARGV[1]), tonumber(ARGV[2])
 local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
 if now < held then return -1 end
 if now > slot + late then return -1 end
-if not redis.call('HEXISTS', KEYS[1], 'next') then return -1 end
+if redis.call('HEXISTS', KEYS[1], 'next') == 0 then return -1 end
 return math.max(0, slot - now)
 """
 

@@ -64,17 +64,18 @@ class AwsSecrets:
 
         try:
             text = boto3.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
-            said = json.loads(text)
-        except (BotoCoreError, ClientError, KeyError, ValueError) as error:
+            said = dict(json.loads(text))
+        except (BotoCoreError, ClientError, KeyError, ValueError, TypeError) as error:
             raise SecretsUnavailableError(
                 f"{name} cannot be read from Secrets Manager ({type(error).__name__})"
             ) from None
-        return Credentials(
-            str(said.get("user", "")),
-            str(said.get("password", "")),
-            str(said.get("apiKey", "")),
-            str(said.get("webhookSecret", "")),
-        )
+        credentials = Credentials(*(str(said.get(key) or "") for key in _KEYS))
+        if not (credentials.user or credentials.api_key):
+            raise SecretsUnavailableError(f"{name} has neither `user` nor `apiKey`")
+        return credentials
+
+
+_KEYS = ("user", "password", "apiKey", "webhookSecret")
 
 
 class CachedSecrets:
@@ -100,9 +101,12 @@ class CachedSecrets:
         return credentials
 
     def refresh(self, name: str) -> bool:
-        """Fetch again after PEMS refused the credentials. Whether they are others than before."""
-        before = self._kept.pop(name, None)
-        return before is None or self.fetch(name) != before[1]
+        """Fetch again after PEMS refused the credentials. Whether they are others than before. When that fails, the last
+        known secret serves on. Raises SecretsUnavailableError."""
+        before = self._kept.get(name)
+        credentials = self._provider.fetch(name)
+        self._kept[name] = (self._clock(), credentials)
+        return before is None or credentials != before[1]
 
 
 _PROVIDERS: dict[str, type[EnvironmentSecrets] | type[AwsSecrets]] = {

@@ -47,12 +47,15 @@ def send(session: requests.Session, request: requests.Request, *, total_seconds:
     timeout = (min(CONNECT_SECONDS, total_seconds), total_seconds)
     try:
         prepared = session.prepare_request(request)
+    except (requests.exceptions.RequestException, ValueError) as error:
+        return NotSent(f"{request.url} is not a usable address, or its headers cannot be sent ({type(error).__name__})")
+    try:
         with session.send(prepared, stream=True, timeout=timeout, allow_redirects=False) as response:
             crashpoints.reached("after_applied")
             content = _read(response, deadline)
             return Answer(response.status_code, content, response.headers.get("Retry-After"))
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
-        return NotSent(f"{request.url} is not a usable address")
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError):
+        return NotSent(f"{request.url} is not a usable address, or its headers cannot be sent")
     except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
         return NotSent(_unreachable(request, error))
     except requests.exceptions.ConnectionError as error:

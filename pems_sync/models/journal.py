@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from pems_sync.models.organization import Organization
+from pems_sync.models.sets import SetQuerySet
 
 
 class JournalHead(models.Model):
@@ -44,6 +45,8 @@ class JournalEntry(models.Model):
     recorded_at = models.DateTimeField()
     previous_hash = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
+
+    objects = SetQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pems_sync.fields import FIELDS
-from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.journal import unit_of_work
 from pems_sync.models import Membership, Modification
 from pems_sync.models.organization import Permission
-from pems_sync.services.settling import Settlement
+from pems_sync.services.settlement import Settlement, in_portions
 from pems_sync.services.transitions import bury
 from pems_sync.states import DeadReason
 
@@ -31,12 +31,15 @@ def _missing(row: Modification, rights: frozenset[str] | None) -> str:
     name = row.authorised_by.username
     if rights is None:
         return f"{name} is no longer an active member of the organization."
-    needed = {Permission.SYNC, *(FIELDS[field].permission for field in row.changes if FIELDS[field].permission)}
+    fields = [
+        FIELDS[name] for name in row.changes if name in FIELDS
+    ]  # the others cannot be encoded, which is told later
+    needed = {Permission.SYNC, *(field.permission for field in fields if field.permission)}
     lost = sorted(str(right) for right in needed - rights)
     return f"{name} no longer has the permission {', '.join(lost)}." if lost else ""
 
 
-@deadlock_retried
+@in_portions
 def _bury(rows: Sequence[Modification], why: dict[UUID, str]) -> None:
     with unit_of_work() as work:
         settlement = Settlement.open(work, rows)

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db.models import F
+
 from pems_sync import dispatch, events, validation
+from pems_sync.drift import moved_fields
 from pems_sync.fields import FIELDS
-from pems_sync.journal import UnitOfWork, unit_of_work
+from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Job, Membership, Modification, Record
 from pems_sync.models.job import JobKind
-from pems_sync.services.rebasing import advance
+from pems_sync.services.progress import report_progress
+from pems_sync.services.rebasing import advance_alone, is_under_way
 from pems_sync.services.transitions import Moves, lock_lanes, rank, subject
-from pems_sync.states import State
+from pems_sync.states import State, holds_lane
 from pems_sync.validation import Violation
 
 MOST_IN_ONE_TRANSACTION = 1000
@@ -40,27 +44,38 @@ def commit(
     wanted = mine if modification_ids is None else mine.filter(pk__in=modification_ids)
     ids = list(wanted.order_by("saved_at", "pk").values_list("pk", flat=True))
     result = Committed()
+    known = set(ids)
     for missing in dict.fromkeys(modification_ids or ()):
-        if missing not in set(ids):
-            result.rejected[missing] = [{"code": "NOT_A_DRAFT", "message": "This is not an open draft of yours."}]
+        if missing not in known:
+            result.rejected[missing] = [_NOT_A_DRAFT]
     for start in range(0, len(ids), MOST_IN_ONE_TRANSACTION):
-        _commit_some(membership, ids[start : start + MOST_IN_ONE_TRANSACTION], priority, reason, result)
+        some = _commit_some(membership, ids[start : start + MOST_IN_ONE_TRANSACTION], priority, reason, result.job)
+        result = Committed(some.job, result.queued + some.queued, {**result.rejected, **some.rejected})
     return result
 
 
-def _commit_some(membership: Membership, ids: list[UUID], priority: int, reason: str, result: Committed) -> None:
+_NOT_A_DRAFT = {"code": "NOT_A_DRAFT", "message": "This is not an open draft of yours."}
+
+
+@deadlock_retried
+def _commit_some(membership: Membership, ids: list[UUID], priority: int, reason: str, job: Job | None) -> Committed:
+    result = Committed(job)
     with unit_of_work() as work:
         record_ids = list(Modification.objects.filter(pk__in=ids).values_list("record_id", flat=True))
         records = {record.pk: record for record in Record.objects.locked(record_ids)}
         rows = lock_lanes(record_ids)
         chosen = set(ids)
-        drafts = [row for row in rows if row.pk in chosen and row.state == State.DRAFT]
-        valid = [row for row in drafts if not _refused(row, records[row.record_id], membership, result)]
+        drafts = {row.pk: row for row in rows if row.pk in chosen and row.state == State.DRAFT}
+        result.rejected |= {
+            taken: [_NOT_A_DRAFT] for taken in ids if taken not in drafts
+        }  # by a commit at the same time
+        valid = [row for row in drafts.values() if not _refused(row, records[row.record_id], membership, result)]
         if valid:
-            result.job = _job(membership, result.job, work, len(valid), reason)
+            result.job = _job(membership, job, work, len(valid), reason)
+            result.queued = len(valid)
             _Commit(work, records, rows, result.job, priority, reason).run(valid)
-            result.queued += len(valid)
-    dispatch.ring(membership.organization.connection_id)
+        dispatch.ring_on_commit(membership.organization.connection_id)
+    return result
 
 
 def _refused(row: Modification, record: Record, membership: Membership, result: Committed) -> bool:
@@ -86,8 +101,7 @@ def _job(membership: Membership, job: Job | None, work: UnitOfWork, more: int, r
             organization=membership.organization, kind=JobKind.WRITE_SYNC, author=membership.user,
             reason=reason, total=more, started_at=work.now,
         )  # fmt: skip
-    job.total += more
-    job.save(update_fields=["total"])
+    Job.objects.filter(pk=job.pk).update(total=F("total") + more, finished_at=None)
     return job
 
 
@@ -106,21 +120,22 @@ class _Commit:
         self.moves = Moves(self.work)
         lanes: dict[int, list[Modification]] = defaultdict(list)
         for row in self.rows:
-            if row.state != State.DRAFT and row.queued_at is not None:
+            if holds_lane(State(row.state), row.dead_reason):
                 lanes[row.record_id].append(row)
         for draft in drafts:
-            lane = sorted(lanes[draft.record_id], key=lambda row: (row.queued_at, str(row.pk)))
+            lane = sorted(lanes[draft.record_id], key=lambda row: (row.queued_at or self.work.now, str(row.pk)))
             self._queue(draft, lane[-1] if lane else None)
-            self._meet(draft, behind=[row for row in lane if row.state != State.SUPERSEDED])
-            lanes[draft.record_id].append(draft)
+            self._meet(draft, lane)
+        jobs = {row.job_id for row in self.moves.rows.values() if row.job_id and row.state != State.QUEUED}
         self.moves.flush()
+        report_progress(self.work, jobs)
 
     def _queue(self, draft: Modification, tail: Modification | None) -> None:
         before = self.moves.move(draft, State.QUEUED)
         draft.job, draft.reason = self.job, self.reason or draft.reason
         draft.priority, draft.committed_at, draft.queued_at = self.priority, self.work.now, self.work.now
         draft.authorised_by = draft.author
-        if tail is not None and may_fold(tail, draft):
+        if tail is not None and may_fold(tail, draft, self.records[draft.record_id]):
             self._fold(draft, tail)
         draft.rank_at = rank(draft.queued_at or self.work.now, draft.priority)
         after = {"state": State.QUEUED, "changes": draft.changes}
@@ -142,26 +157,28 @@ class _Commit:
         draft.base = {**draft.base, **tail.base}
         draft.queued_at = min(tail.queued_at or self.work.now, self.work.now)
         draft.priority = max(tail.priority, draft.priority)
+        draft.base_version = min(tail.base_version, draft.base_version)
         draft.expected_version = tail.expected_version
-        draft.attempts, draft.not_before, draft.waits_for = tail.attempts, tail.not_before, tail.waits_for
+        draft.not_before, draft.waits_for = tail.not_before, tail.waits_for
         after = {"state": State.SUPERSEDED, "supersededBy": str(draft.pk)}
         self.work.record(
             events.ModificationSuperseded(**subject(tail, draft.author.username), before=before, after=after)
         )
 
-    def _meet(self, draft: Modification, *, behind: list[Modification]) -> None:
-        """Face the stored record now, unless a head under way still has to settle first."""
-        record = self.records[draft.record_id]
-        if any(row.author_id == draft.author_id for row in behind):
-            return
+    def _meet(self, draft: Modification, lane: list[Modification]) -> None:
+        """Face the stored record now, unless a head under way still has to settle: what moved may be its own write."""
         draft.at_risk = []
-        if record.version > draft.expected_version or record.deleted_at is not None:
-            advance(self.moves, draft, record, actor=draft.author.username)
+        if not any(is_under_way(row) for row in lane):
+            advance_alone(self.moves, draft, self.records[draft.record_id], actor=draft.author.username)
             draft.auto_merged = False  # the planner's own base was still whole, or a person is asked
 
 
-def may_fold(tail: Modification, draft: Modification) -> bool:
-    """Only an edit that has never left and has the same author and operation (PROTOCOL.md, Lanes)."""
+def may_fold(tail: Modification, draft: Modification, record: Record) -> bool:
+    """Only into an edit that has never left and has the same author and operation (PROTOCOL.md, Lanes); and only where
+    the two do no harm to each other: a draft at risk goes to a person alone, and together they must be valid."""
     never_sent = tail.state == State.QUEUED and not tail.exposed and tail.attempts == 0 and tail.lease_epoch == 0
-    clash = tail.is_delete or draft.is_delete
-    return never_sent and tail.author_id == draft.author_id and tail.operation == draft.operation and not clash
+    alike = tail.author_id == draft.author_id and tail.operation == draft.operation and not draft.is_delete
+    if not never_sent or not alike or record.deleted_at is not None or moved_fields(draft.base, record.fields):
+        return False
+    both = {**tail.changes, **draft.changes}
+    return not validation.split(validation.violations_of(record.fields, both), both)[0]

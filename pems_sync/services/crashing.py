@@ -10,10 +10,10 @@ import structlog
 from pems_sync.client.base import Write
 from pems_sync.clock import database_now
 from pems_sync.fields import FIELDS
-from pems_sync.journal import deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, Modification
+from pems_sync.journal import unit_of_work
+from pems_sync.models import Modification
 from pems_sync.services.sending import count_crash
-from pems_sync.services.settling import Settlement
+from pems_sync.services.settlement import Settlement, in_portions
 from pems_sync.services.transitions import requeue, suspect
 from pems_sync.states import State
 
@@ -54,7 +54,7 @@ def write_of(row: Modification) -> Write:
     )
 
 
-@deadlock_retried
+@in_portions
 def _stumble(rows: Sequence[Modification]) -> None:
     with unit_of_work() as work:
         settlement = Settlement.open(work, rows)
@@ -70,35 +70,30 @@ def expired() -> list[UUID]:
     return list(rows.order_by("lease_until").values_list("pk", flat=True)[:MOST_AT_ONCE])
 
 
-@deadlock_retried
 def return_expired() -> int:
-    """Lease expired without a start → QUEUED; with one → UNKNOWN. How many."""
-    ids = expired()
-    if not ids:
-        return 0
-    rows = list(Modification.objects.filter(pk__in=ids).select_related("organization", "author"))
+    """Lease expired without a start → QUEUED; with one → UNKNOWN. How many were looked at."""
+    rows = list(Modification.objects.filter(pk__in=expired()))
+    _return_some(rows)
+    return len(rows)
+
+
+@in_portions
+def _return_some(rows: Sequence[Modification]) -> None:
     with unit_of_work() as work:
         settlement = Settlement.open(work, rows)
-        gone = [
-            row
-            for row in settlement.mine
-            if row.state == State.SENDING and row.lease_until and row.lease_until <= work.now
-        ]
-        for row in gone:
-            _return(settlement, row)
+        for row in settlement.mine:
+            if row.state == State.SENDING and row.lease_until and row.lease_until <= work.now:
+                _return(settlement, row)
         settlement.close()
-    return len(gone)
 
 
 def _return(settlement: Settlement, row: Modification) -> None:
-    started = row.started_at is not None
-    if started and not Attempt.objects.filter(modification=row, epoch=row.lease_epoch).exists():
-        raise AssertionError(f"modification {row.pk} was started without an attempt")
-    if not started:
+    if row.started_at is None:
         requeue(settlement.moves, row, actor="sweep", why="its worker did not start it in time")
         settlement.moves.ring(row)
         return
     row.exposed = True
+    row.lease_epoch += 1  # should the worker wake after all, what it says is stale (D4)
     if not count_crash(settlement.moves, row, what="its worker died while sending it"):
         cause = "the worker that sent it did not live to tell"
         suspect(settlement.moves, row, cause=cause, read_at=settlement.work.now, actor="sweep")

@@ -12,7 +12,7 @@ from pems_sync import events, validation
 from pems_sync.drift import base_for, moved_fields
 from pems_sync.errors import DomainError, InvalidChangesError, NotFoundError, StaleBaseError, UnknownVersionError
 from pems_sync.fields import Values, with_partners
-from pems_sync.journal import UnitOfWork, unit_of_work
+from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Membership, Modification, Record
 from pems_sync.models.modification import Operation
 from pems_sync.records import values_at
@@ -53,6 +53,7 @@ def save_drafts(*, membership: Membership, wanted: Sequence[DraftInput]) -> list
         return _save_all(membership, wanted)
 
 
+@deadlock_retried
 def _save_all(membership: Membership, wanted: Sequence[DraftInput]) -> list[SavedDraft | DomainError]:
     with unit_of_work() as work:
         records = _records(membership, [item.pfa_id for item in wanted])
@@ -187,6 +188,7 @@ def invalid(violations: Sequence[Violation]) -> InvalidChangesError:
     return InvalidChangesError(f"These fields cannot be saved as they are: {names}.", details={"fields": fields})
 
 
+@deadlock_retried
 def discard_drafts(*, membership: Membership, pfa_id: str | None = None) -> int:
     """Throw away my draft of one record, or all of mine in the organization. How many there were. Raises NotFoundError."""
     with unit_of_work() as work:

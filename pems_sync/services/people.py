@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import Q
 
 from pems_sync import dispatch, events
 from pems_sync.drift import base_for
@@ -16,9 +18,9 @@ from pems_sync.models import Connection, Membership, Modification, Organization,
 from pems_sync.models.modification import Operation, ReadBackFor
 from pems_sync.records import shelf_for
 from pems_sync.services.progress import report_progress
-from pems_sync.services.rebasing import advance
+from pems_sync.services.rebasing import advance_alone
 from pems_sync.services.transitions import Moves, lock_lanes, queue_again, read_back_first, withdraw
-from pems_sync.states import State
+from pems_sync.states import IN_FLIGHT, State
 
 
 @deadlock_retried
@@ -60,14 +62,30 @@ def retry_modification(*, membership: Membership, modification: Modification) ->
         if row.state == State.QUEUED:
             row.not_before, row.waits_for = None, ""
             moves.keep(row)
-            moves.ring(row)
         else:
-            replay(moves, row, membership=membership)
+            _replay(moves, row, _standings([row])[row.pk], membership=membership)
         _finish(work, moves, row)
     return row
 
 
-def replay(moves: Moves, row: Modification, *, membership: Membership, changes: Values | None = None) -> None:
+@dataclass(frozen=True)
+class _Standing:
+    """Where a dead letter comes back to: the stored record, and whether a write of it is under way."""
+
+    record: Record
+    under_way: bool
+
+
+def _standings(rows: Sequence[Modification]) -> dict[UUID, _Standing]:
+    records = Record.objects.in_bulk({row.record_id for row in rows})
+    under_way = Q(state__in=sorted(IN_FLIGHT)) | Q(state=State.QUEUED, exposed=True)
+    busy = set(Modification.objects.filter(under_way, record_id__in=records).values_list("record_id", flat=True))
+    return {row.pk: _Standing(records[row.record_id], row.record_id in busy) for row in rows}
+
+
+def _replay(
+    moves: Moves, row: Modification, standing: _Standing, *, membership: Membership, changes: Values | None = None
+) -> None:
     """A dead letter goes to the tail of its record's lane, its intent rebased on the present state (D14); one that may
     still land is read back first."""
     if row.may_still_land:
@@ -77,15 +95,14 @@ def replay(moves: Moves, row: Modification, *, membership: Membership, changes: 
             )
         read_back_first(moves, row, then=ReadBackFor.RETRY, actor=membership.user.username)
         return
-    record = Record.objects.get(pk=row.record_id)
     if changes is not None:
         row.changes = {**row.changes, **changes}
         row.operation = Operation.DELETE if row.changes == {"isDiscontinued": True} else Operation.UPDATE
-        row.base = {**base_for(row.changes, record.fields), **row.base}
-        row.base = {name: value for name, value in row.base.items() if name in base_for(row.changes, record.fields)}
-    row.authorised_by_id = membership.user_id
+        row.base = base_for(row.changes, {**standing.record.fields, **row.base})
+    row.authorised_by = membership.user
     queue_again(moves, row, actor=membership.user.username, reason="retried", at_tail=True)
-    advance(moves, row, record, actor=membership.user.username)
+    if not standing.under_way:  # else it is compared when that is settled
+        advance_alone(moves, row, standing.record, actor=membership.user.username)
 
 
 def discard(moves: Moves, row: Modification, *, membership: Membership, reason: str) -> None:
@@ -117,8 +134,9 @@ def replay_dead_letters(
     """Queue these dead letters again, in the order in which they were first queued. `changes`: canonical, for one only."""
     with unit_of_work() as work:
         rows, moves = lock_dead(work, membership.organization, modification_ids)
+        standings = _standings(rows)
         for row in sorted(rows, key=lambda row: (row.queued_at or work.now, str(row.pk))):
-            replay(moves, row, membership=membership, changes=changes)
+            _replay(moves, row, standings[row.pk], membership=membership, changes=changes)
         _finish(work, moves, *rows)
     return rows
 

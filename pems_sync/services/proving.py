@@ -12,11 +12,12 @@ from pems_sync import events
 from pems_sync.client.base import Gone, PemsRecord
 from pems_sync.drift import ConflictKind
 from pems_sync.journal import deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, AttemptOutcome, Modification
+from pems_sync.models import Attempt, Modification
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.models.modification import ReadBackFor
-from pems_sync.services.rebasing import advance
-from pems_sync.services.settling import Settlement, burn, bury_record
+from pems_sync.services.rebasing import advance, is_under_way
+from pems_sync.services.settlement import Note, Settlement, bury_record
+from pems_sync.services.settling import burn
 from pems_sync.services.transitions import (
     confirm,
     conflict,
@@ -25,9 +26,10 @@ from pems_sync.services.transitions import (
     subject,
     withdraw,
 )
-from pems_sync.states import State
+from pems_sync.states import IN_FLIGHT, State
 
 JUDGED = frozenset({State.SENDING, State.UNKNOWN, State.DEAD})
+"""States in which a row may be judged by a read of its own: after a 409, when due, when a person asked."""
 
 
 def take(ids: Sequence[UUID], *, total_seconds: float) -> list[Modification]:
@@ -55,10 +57,7 @@ def put_off(row: Modification, *, why: str) -> None:
             mine.waits_for, mine.lease_until = f"PEMS could not be read back: {why}"[:300], None
             settlement.moves.keep(mine)
             attempt = Attempt.objects.filter(modification=mine).order_by("-epoch").first()
-            if attempt:
-                AttemptOutcome.objects.create(
-                    attempt=attempt, kind=OutcomeKind.READ_FAILED, detail=why[:500], at=work.now
-                )
+            settlement.note(Note(attempt) if attempt else None, OutcomeKind.READ_FAILED, why)
             work.record(events.ProofFailed(**subject(mine, "worker"), reason=why[:500]))
         settlement.close()
 
@@ -89,8 +88,9 @@ def not_landed(settlement: Settlement, row: Modification) -> None:
         return
     row.attempts += 1
     advance(settlement.moves, row, settlement.record_of(row), actor="worker")
-    if row.state in (State.SENDING, State.UNKNOWN):
+    if row.state in IN_FLIGHT:
         requeue(settlement.moves, row, actor="worker", why="another write came first, in other fields")
+    if row.state == State.QUEUED:
         row.not_before, row.waits_for = None, ""
         settlement.moves.ring(row)
 
@@ -132,5 +132,6 @@ def _as_wished(settlement: Settlement, row: Modification, *, still_exposed: bool
         return
     queue_again(moves, row, actor=row.authorised_by.username, reason="retried after reading back", at_tail=True)
     row.exposed, row.lease_until = still_exposed, None
-    if not still_exposed:
+    under_way = any(is_under_way(other) for other in settlement.lanes if other.record_id == row.record_id)
+    if not still_exposed and not under_way:  # else it is compared when that is settled
         advance(moves, row, settlement.record_of(row), actor="worker")

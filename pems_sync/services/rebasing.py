@@ -1,6 +1,6 @@
 """A stored record moved: what that means for the open modifications of it (PROTOCOL.md, *What is stored* and *Lanes*).
 
-Runs in the transaction that moved the record. Records with a head in flight are left alone until it settles: what
+Runs in the transaction that moved the record. Records with a head under way are left alone until it settles: what
 moved may be that head's own write.
 """
 
@@ -16,6 +16,11 @@ from pems_sync.services.transitions import Moves, confirm, conflict, subject
 from pems_sync.states import IN_FLIGHT, State
 
 
+def is_under_way(row: Modification) -> bool:
+    """In flight, or queued again while its first request may still land."""
+    return row.state in IN_FLIGHT or (row.state == State.QUEUED and row.exposed)
+
+
 def rebase_open(
     moves: Moves,
     records: Iterable[Record],
@@ -27,20 +32,21 @@ def rebase_open(
     """Look at every draft and queued row of these records. `rows`: all open rows of them, locked. `confirmed`: by
     record, the head this transaction confirms; its author's other rows take its values as their base."""
     by_record = {record.pk: record for record in records}
-    busy = {row.record_id for row in rows if row.state in IN_FLIGHT}
+    busy = {row.record_id for row in rows if is_under_way(row)}
     for row in sorted(rows, key=lambda row: (row.queued_at or moves.work.now, str(row.pk))):
         if row.record_id in by_record and row.record_id not in busy:
             _rebase(moves, row, by_record[row.record_id], (confirmed or {}).get(row.record_id), actor)
 
 
 def _rebase(moves: Moves, row: Modification, record: Record, head: Modification | None, actor: str) -> None:
-    if head is not None and head.author_id == row.author_id and row.pk != head.pk:
+    if row.state not in (State.DRAFT, State.QUEUED):
+        return
+    if head is not None and head.author_id == row.author_id:
         _take_own_values(moves, row, head, record)
-    match row.state:
-        case State.DRAFT:
-            _warn(moves, row, record, actor)
-        case State.QUEUED if not row.exposed:
-            advance(moves, row, record, actor=actor)
+    if row.state == State.DRAFT:
+        _warn(moves, row, record, actor)
+    else:
+        advance_alone(moves, row, record, actor=actor)
 
 
 def _take_own_values(moves: Moves, row: Modification, head: Modification, record: Record) -> None:
@@ -66,6 +72,20 @@ def _warn(moves: Moves, row: Modification, record: Record, actor: str) -> None:
         moves.work.record(events.DraftAtRisk(**subject(row, actor), changed_fields=tuple(moved)))
 
 
+def advance_alone(moves: Moves, row: Modification, record: Record, *, actor: str) -> None:
+    """As `advance`; when that raises, this row alone goes to DEAD(internal)."""
+    if not _still_stands(row, record):
+        with moves.alone(row):
+            advance(moves, row, record, actor=actor)
+
+
+def _still_stands(row: Modification, record: Record) -> bool:
+    """PEMS is not beyond the version of the next write, and shows every value the planner started from. A record
+    confirmed without being shown may turn out to hold others at the same version."""
+    seen = record.version < row.expected_version or not moved_fields(row.base, record.fields)
+    return record.deleted_at is None and record.version <= row.expected_version and seen
+
+
 def advance(moves: Moves, row: Modification, record: Record, *, actor: str) -> None:
     """Bring a queued, sending or unknown row face to face with the stored record: confirm, go on, or ask a person."""
     if record.deleted_at is not None:
@@ -79,7 +99,7 @@ def advance(moves: Moves, row: Modification, record: Record, *, actor: str) -> N
             actor=actor,
         )
         return
-    if record.version <= row.expected_version:
+    if _still_stands(row, record):
         return
     verdict = compare(base=row.base, changes=row.changes, theirs=record.fields, delete=row.is_delete)
     match verdict:

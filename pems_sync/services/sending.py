@@ -1,4 +1,4 @@
-"""Before and around a request: the fenced start that writes the attempts, and handing rows back unsent."""
+"""Before a request: what a claim holds, the fenced start that writes the attempts, and the fence of every finish."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import structlog
 from pems_sync import events
 from pems_sync.client.base import Write
 from pems_sync.journal import deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, AttemptOutcome, Modification
-from pems_sync.models.attempt import OutcomeKind
-from pems_sync.services.transitions import Moves, bury, requeue, subject
+from pems_sync.models import Attempt, Modification
+from pems_sync.services.transitions import Moves, bury, subject
 from pems_sync.states import IN_FLIGHT, DeadReason, State
 
 log = structlog.get_logger(__name__)
@@ -42,6 +41,7 @@ def held_rows(delivery_id: UUID) -> list[Modification]:
     )
 
 
+@deadlock_retried
 def start(rows: Sequence[Modification], writes: Sequence[Write], *, total_seconds: float) -> dict[UUID, Attempt]:
     """Write down the attempts of exactly these rows and renew their lease beyond the request's total deadline.
 
@@ -94,30 +94,16 @@ def still_ours(
 ) -> list[Modification]:
     """The rows as they are now, without those whose lease was given away: a stale finish is counted and changes
     nothing (D4, I5). `fresh`: locked, by id."""
-    kept = [
-        fresh[row.pk]
-        for row in claimed
-        if row.pk in fresh and fresh[row.pk].lease_epoch == row.lease_epoch and fresh[row.pk].state in states
-    ]
+    kept = [fresh[row.pk] for row in claimed if row.pk in fresh and _same_lease(fresh[row.pk], row, states)]
     if len(kept) < len(claimed):
         log.warning("stale_finish", rows=len(claimed) - len(kept))
     return kept
 
 
-@deadlock_retried
-def hand_back(rows: Sequence[Modification], *, why: str, attempts: dict[UUID, Attempt] | None = None) -> None:
-    """Give up the lease of rows that were certainly not sent. Burns nothing."""
-    with unit_of_work() as work:
-        moves = Moves(work)
-        fresh = Modification.objects.select_related("author", "organization").locked([row.pk for row in rows])
-        for row in still_ours(rows, {row.pk: row for row in fresh}):
-            requeue(moves, row, actor="worker", why=why)
-        AttemptOutcome.objects.bulk_create(
-            AttemptOutcome(attempt=attempts[pk], kind=OutcomeKind.NOT_SENT, detail=why[:500], at=work.now)
-            for pk in (attempts or {})
-            if pk in moves.rows and attempts
-        )
-        moves.flush()
+def _same_lease(fresh: Modification, claimed: Modification, states: frozenset[State]) -> bool:
+    """A message that came twice has two holders of one epoch; what one of them started is not the other's (D2)."""
+    started_alike = fresh.state != State.SENDING or fresh.started_at == claimed.started_at
+    return fresh.state in states and fresh.lease_epoch == claimed.lease_epoch and started_alike
 
 
 def count_crash(moves: Moves, row: Modification, *, what: str) -> bool:

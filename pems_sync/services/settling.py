@@ -4,38 +4,21 @@ row under its own savepoint, so that a bad one never takes 99 applied ones back 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-import structlog
 from django.conf import settings
 
-from pems_sync import crashpoints, events
+from pems_sync import crashpoints
 from pems_sync.client.base import Busy, Confirmed, Fault, Gone, PemsRecord, Rejected, Reply, Unknown
-from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, AttemptOutcome, Modification, Record
+from pems_sync.journal import deadlock_retried, unit_of_work
+from pems_sync.models import Attempt, Modification
 from pems_sync.models.attempt import OutcomeKind
-from pems_sync.records import Moved, Shelf, shelf_for
 from pems_sync.retry import RetryPolicy
-from pems_sync.services.progress import report_progress
-from pems_sync.services.rebasing import advance, rebase_open
-from pems_sync.services.sending import still_ours
-from pems_sync.services.transitions import Moves, bury, confirm, lock_lanes, requeue, retry_later, suspect
-from pems_sync.states import IN_FLIGHT, DeadReason, State
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the ledger keeps of an answer."""
-
-    attempt: Attempt
-    status: int | None = None
-    milliseconds: int | None = None
-    response: Any = None
+from pems_sync.services.rebasing import advance
+from pems_sync.services.settlement import Note, Settlement, bury_record, in_portions
+from pems_sync.services.transitions import Moves, bury, requeue, retry_later, suspect
+from pems_sync.states import IN_FLIGHT, DeadReason
 
 
 def retry_policy() -> RetryPolicy:
@@ -50,121 +33,27 @@ def notes_of(reply: Reply, rows: Sequence[Modification], attempts: Mapping[UUID,
     }
 
 
-@deadlock_retried
-def settle_confirmed(
-    pairs: Sequence[tuple[Modification, Confirmed]], notes: Mapping[UUID, Note], *, how: str = "answer"
-) -> None:
+@in_portions
+def settle_confirmed(pairs: Sequence[tuple[Modification, Confirmed]], notes: Mapping[UUID, Note]) -> None:
     """PEMS has them. The stored records follow, their lanes advance, the next heads are named."""
-    if not pairs:
-        return
+    pfa_ids = [row.pfa_id for row, _ in pairs]
     with unit_of_work() as work:
         settlement = Settlement.open(work, [row for row, _ in pairs])
         answers = {row.pk: answer for row, answer in pairs}
         for row in settlement.mine:
-            settlement.confirm(row, answers[row.pk], how)
-            settlement.note(notes.get(row.pk), OutcomeKind.LANDED if how == "proof" else OutcomeKind.CONFIRMED)
+            settlement.confirm(row, answers[row.pk])
+            settlement.note(notes[row.pk], OutcomeKind.CONFIRMED)
         settlement.close()
-        crashpoints.reached("before_settle_commit", *(row.pfa_id for row, _ in pairs))
-    crashpoints.reached("after_settle_commit", *(row.pfa_id for row, _ in pairs))
-
-
-@dataclass
-class Settlement:
-    """One settling transaction: records locked, then every open row of them, fenced by epoch (I5)."""
-
-    work: UnitOfWork
-    moves: Moves
-    shelf: Shelf
-    lanes: list[Modification]
-    mine: list[Modification]
-    confirmed: dict[int, Modification] = field(default_factory=dict)
-    outcomes: list[AttemptOutcome] = field(default_factory=list)
-
-    @classmethod
-    def open(
-        cls, work: UnitOfWork, rows: Sequence[Modification], *, states: frozenset[State] = IN_FLIGHT
-    ) -> Settlement:
-        shelf = shelf_for(row.record_id for row in rows)
-        lanes = {row.pk: row for row in lock_lanes(list(shelf.records))}
-        mine = still_ours(rows, lanes, states)
-        return cls(work, Moves(work), shelf, list(lanes.values()), mine)
-
-    def record_of(self, row: Modification) -> Record:
-        return self.shelf.records[row.record_id]
-
-    def confirm(self, row: Modification, answer: Confirmed, how: str) -> None:
-        record, shown = self.record_of(row), answer.record
-        if shown is not None and shown.version >= answer.new_version:
-            self.shelf.see(record, shown, made_by=row.pk)
-        else:
-            by = row.authorised_by.username
-            self.shelf.assume(
-                record,
-                version=answer.new_version,
-                changes=row.changes,
-                at=answer.updated_at,
-                by=by,
-                made_by=row.pk,
-                due=self.work.now,
-            )
-        confirm(self.moves, row, version=answer.new_version, actor="worker", how=how, adjusted=_adjusted(row, shown))
-        self.confirmed[record.pk] = row
-
-    def note(self, note: Note | None, kind: OutcomeKind, detail: str = "") -> None:
-        """One more line in the ledger of attempts."""
-        if note is not None:
-            self.outcomes.append(
-                AttemptOutcome(
-                    attempt=note.attempt, kind=kind, status=note.status, detail=detail[:500], response=note.response,
-                    milliseconds=note.milliseconds, at=self.work.now,
-                )
-            )  # fmt: skip
-
-    def close(self) -> None:
-        """Rebase what else is open on these records, save all rows, tell who must know."""
-        rebase_open(self.moves, self.shelf.records.values(), self.lanes, actor="worker", confirmed=self.confirmed)
-        AttemptOutcome.objects.bulk_create(self.outcomes)
-        self.shelf.save()
-        tell_of_foreign_changes(self.work, self.shelf.moved, {row.pk: row for row in self.confirmed.values()})
-        jobs = {row.job_id for row in self.moves.rows.values() if row.job_id}
-        if self.moves.flush():
-            self.moves.ring(self.mine[0])
-            self.moves.ring_bells()
-        report_progress(self.work, jobs)
-
-
-def tell_of_foreign_changes(work: UnitOfWork, moved: Sequence[Moved], own: Mapping[UUID, Modification]) -> None:
-    """RECORD_CHANGED for every field that is not one of our own confirmed changes."""
-    for move in moved:
-        by = own.get(move.modification_id) if move.modification_id else None
-        mine = by.changes if by else {}
-        foreign = tuple(name for name in move.changed_fields if name not in mine)
-        if foreign:
-            work.record(
-                events.RecordChanged(
-                    organization_id=move.record.organization_id, actor=move.record.changed_by or "PEMS",
-                    pfa_id=move.record.pfa_id, new_version=move.record.version, changed_fields=foreign,
-                    before={name: move.before.get(name) for name in foreign},
-                    after={name: move.record.fields.get(name) for name in foreign},
-                )
-            )  # fmt: skip
-
-
-def _adjusted(row: Modification, shown: PemsRecord | None) -> dict[str, Any]:
-    """Values PEMS changed while applying, as it shows them."""
-    if shown is None:
-        return {}
-    return {name: shown.fields.get(name) for name, value in row.changes.items() if shown.fields.get(name) != value}
+        crashpoints.reached("before_settle_commit", *pfa_ids)
+    crashpoints.reached("after_settle_commit", *pfa_ids)
 
 
 Refusal = Rejected | Busy | Unknown
 
 
-@deadlock_retried
+@in_portions
 def settle_refused(pairs: Sequence[tuple[Modification, Refusal]], notes: Mapping[UUID, Note]) -> None:
     """Everything that needs no look at PEMS: rejected, busy, unknown."""
-    if not pairs:
-        return
     with unit_of_work() as work:
         settlement = Settlement.open(work, [row for row, _ in pairs])
         outcomes = {row.pk: outcome for row, outcome in pairs}
@@ -198,7 +87,7 @@ def burn(moves: Moves, row: Modification, *, error: str, retry_after_seconds: fl
     retry_later(moves, row, at=at, error=error, actor="worker")
 
 
-@deadlock_retried
+@in_portions
 def settle_fault(
     rows: Sequence[Modification], fault: Fault, notes: Mapping[UUID, Note], *, wait_seconds: float
 ) -> None:
@@ -212,7 +101,7 @@ def settle_fault(
         settlement.close()
 
 
-@deadlock_retried
+@in_portions
 def settle_split(rows: Sequence[Modification], notes: Mapping[UUID, Note], *, why: str, largest: int | None) -> None:
     """A batch refused as a whole: nothing was executed. Its rows go again in batches of at most `largest`."""
     with unit_of_work() as work:
@@ -246,23 +135,23 @@ def _face(settlement: Settlement, row: Modification, found: PemsRecord | Gone) -
     if record.deleted_at is None and record.version <= row.expected_version:
         burn(settlement.moves, row, error=f"PEMS refused version {row.expected_version} as stale, yet shows it")
         return
-    try:
-        with settlement.work.savepoint():
-            advance(settlement.moves, row, record, actor="worker")
-    except Exception:
-        log.exception("settle_failed", modification=str(row.pk))
-        row.refresh_from_db()
-        bury(settlement.moves, row, reason=DeadReason.INTERNAL, code="INTERNAL", message="A defect of ours stopped this edit. Nothing was lost; retry it when support says so.", actor="worker")  # fmt: skip
-        return
-    if row.state in ("sending", "unknown"):  # nothing clashes: go on at the new version
+    with settlement.moves.alone(row):
+        advance(settlement.moves, row, record, actor="worker")
+    if row.state in IN_FLIGHT:  # nothing clashes: go on at the new version
         requeue(
             settlement.moves, row, actor="worker", why=f"PEMS had moved to version {record.version} in other fields"
         )
         settlement.moves.ring(row)
 
 
-def bury_record(record: Record, work: UnitOfWork) -> None:
-    """PEMS no longer knows the record: it stays here as a tombstone."""
-    if record.deleted_at is None:
-        record.deleted_at = work.now
-        record.save(update_fields=["deleted_at"])
+@in_portions
+def hand_back(rows: Sequence[Modification], *, why: str, attempts: Mapping[UUID, Attempt] | None = None) -> None:
+    """Give up the lease of rows that were certainly not sent. Burns nothing. `attempts`: those already written down."""
+    written = attempts or {}
+    with unit_of_work() as work:
+        settlement = Settlement.open(work, rows)
+        for row in settlement.mine:
+            requeue(settlement.moves, row, actor="worker", why=why)
+            if row.pk in written:
+                settlement.note(Note(written[row.pk]), OutcomeKind.NOT_SENT, why)
+        settlement.close()

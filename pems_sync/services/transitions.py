@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
+
+import structlog
+from django.db import OperationalError
 
 from pems_sync import dispatch, events, lanes
 from pems_sync.drift import ConflictKind, base_for
@@ -21,12 +25,14 @@ from pems_sync.models import Modification
 from pems_sync.models.modification import ReadBackFor
 from pems_sync.states import FINAL, DeadReason, State, holds_lane, may_move
 
+log = structlog.get_logger(__name__)
+
 _COLUMNS = (
     "state", "is_head", "changes", "base", "base_version", "expected_version", "at_risk", "priority", "committed_at",
     "queued_at", "rank_at", "not_before", "waits_for", "finished_at", "saved_at", "delivery_id", "lease_until", "started_at",
     "attempts", "crashes", "batch_limit", "exposed", "proofs", "unknown_since", "dead_reason", "error_code", "error_message",
     "error_field", "fingerprint", "may_still_land", "discard_reason", "confirmed_version", "auto_merged", "adjusted",
-    "superseded_by", "authorised_by", "job", "reason", "read_back_for", "operation",
+    "superseded_by", "authorised_by", "job", "reason", "read_back_for", "operation", "lease_epoch",
 )  # fmt: skip
 _RELATIONS = {"superseded_by", "authorised_by", "job"}
 
@@ -59,6 +65,21 @@ class Moves:
         self.keep(row)
         return {"state": before}
 
+    @contextmanager
+    def alone(self, row: Modification) -> Iterator[None]:
+        """What happens to one row, under its own savepoint. If it raises, that row alone becomes DEAD(internal), and a
+        dead letter stays one; a lost deadlock is let through, because the whole transaction is carried out again."""
+        kept = dict(vars(row))
+        try:
+            with self.work.savepoint():
+                yield
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("settle_failed", modification=str(row.pk))
+            vars(row).update(kept)
+            bury_internal(self, row)
+
     def ring(self, row: Modification, *, in_seconds: float = 0) -> None:
         """Once per transaction and second, however many rows ask for it."""
         self.bells.add((row.organization.connection_id, math.ceil(max(0.0, in_seconds))))
@@ -68,15 +89,16 @@ class Moves:
             dispatch.ring_on_commit(connection_id, in_seconds=seconds)
         self.bells.clear()
 
-    def flush(self) -> int:
-        """Save every row in one statement, heads that stepped down first. How many lanes got a new head."""
-        rows = sorted(self.rows.values(), key=lambda row: (row.is_head, str(row.pk)))
+    def flush(self) -> None:
+        """Save every row in one statement, give lanes without a head their next, and ring where that is news."""
+        rows = list(self.rows.values())
         Modification.objects.all().update_each([_columns_of(row) for row in rows])
-        promoted = lanes.promote({row.record_id for row in rows} | self.left_lane)
+        if lanes.promote({row.record_id for row in rows} | self.left_lane):
+            for row in rows:
+                self.ring(row)
         self.rows.clear()
         self.left_lane.clear()
         self.ring_bells()
-        return promoted
 
 
 def _columns_of(row: Modification) -> dict[str, object]:
@@ -125,7 +147,7 @@ def conflict(
     before = moves.move(row, State.CONFLICTED)
     release_lease(row)
     row.not_before, row.waits_for = None, "a person decides which values stand"
-    row.exposed = False
+    row.exposed = row.may_still_land = False
     moves.work.record(
         events.ModificationConflicted(
             **subject(row, actor), before=before, after={"state": State.CONFLICTED, "kind": kind}, conflict_id=uuid4(),
@@ -189,7 +211,17 @@ def bury(
             error=message[:500], dead_reason=reason, retry_count=row.attempts,
         )
     )  # fmt: skip
-    dispatch.dead_letter_on_commit(row.pk, shown=f"{row.pfa_id} {reason}: {message[:80]}")
+    dispatch.dead_letter_on_commit(row.pk, shown=f"{row.organization.code} {row.pfa_id} {reason}: {message[:80]}")
+
+
+def bury_internal(moves: Moves, row: Modification) -> None:
+    """A defect of ours stopped this row. One that is a dead letter already stays as it was, and is asked for nothing."""
+    if row.state == State.DEAD:
+        row.read_back_for, row.lease_until = "", None
+        moves.keep(row)
+        return
+    message = "A defect of ours stopped this edit. Nothing was lost; retry it when support says so."
+    bury(moves, row, reason=DeadReason.INTERNAL, code="INTERNAL", message=message, actor="worker")
 
 
 def withdraw(moves: Moves, row: Modification, *, actor: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Conflicts over the REST API (API.md)."""

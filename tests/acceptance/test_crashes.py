@@ -1,0 +1,112 @@
+"""kill -9 at every boundary of a delivery, with real processes; the effects are counted by PEMS (D1, D3, D7, D15, F4)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from pems_sync.crashpoints import BOUNDARIES
+from tests.acceptance.fleet import Fleet, fleet, wait_until
+
+pytestmark = pytest.mark.process
+
+OF_THE_SCHEDULER = {"before_claim", "after_claim"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleet(tmp_path_factory.mktemp("fleet")) as each:
+        yield each
+
+
+@pytest.fixture(autouse=True)
+def _fault_free(running: Fleet) -> Iterator[None]:
+    yield
+    running.sandbox.clear_faults()
+    running.sandbox.settings(latency_ms=0)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_an_edit_survives_kill_9_at(running: Fleet, boundary: str) -> None:
+    role = "worker-control" if boundary in OF_THE_SCHEDULER else "worker-write"
+    rearm(running, role, {"PEMS_CRASH_AT": boundary})
+    victims = set(running.stack.pids()[role])
+    modification_id, pfa_id = running.edit(f"AT-{boundary}")
+    wait_until(lambda: victims != set(running.stack.pids()[role]), 20, lambda: f"nobody died at {boundary}")
+    running.wait_for(modification_id, "synced")
+    assert len(running.applied(pfa_id)) == 1
+
+
+def rearm(running: Fleet, role: str, environment: dict[str, str]) -> None:
+    """Replace the processes of a role by ones that crash once; what is started in their place does not."""
+    running.stack.stop_role(role)
+    running.stack.start_role(role, once=environment)
+
+
+def test_a_worker_killed_after_its_bytes_left_loses_nothing(running: Fleet) -> None:
+    """PEMS takes the request in, works on it, and applies it when the sender is long dead."""
+    running.sandbox.settings(latency_ms=1500)
+    modification_id, pfa_id = running.edit("BYTES-SENT")
+    wait_until(lambda: started(running, modification_id), 20)
+    time.sleep(0.4)
+    assert not running.applied(pfa_id), "too late to test this: PEMS has applied it already"
+    kill_9(running.stack.pids()["worker-write"])
+    running.sandbox.settings(latency_ms=0)
+    running.wait_for(modification_id, "synced")
+    time.sleep(1.5)
+    assert len(running.applied(pfa_id)) == 1
+
+
+def test_a_worker_killed_between_apply_and_reply_loses_nothing(running: Fleet) -> None:
+    pfa_id = running.records[-1]["pfaId"]
+    running.sandbox.script("slow", pfaId=pfa_id, operation="PUT", seconds=1.5)
+    modification_id, _ = running.edit("APPLIED")
+    wait_until(lambda: bool(running.applied(pfa_id)), 20)
+    kill_9(running.stack.pids()["worker-write"])
+    running.wait_for(modification_id, "synced")
+    assert len(running.applied(pfa_id)) == 1
+
+
+def started(running: Fleet, modification_id: str) -> bool:
+    with psycopg.connect(running.stack.services.database_url) as database:
+        found = database.execute("SELECT 1 FROM pems_sync_attempt WHERE modification_id = %s", [modification_id])
+        return found.fetchone() is not None
+
+
+def kill_9(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_an_edit_that_kills_workers_is_quarantined_and_nobody_else_waits(running: Fleet) -> None:
+    """D7: after two crashes it is a dead letter; only its own record's lane is parked."""
+    poison = running.records[-1]
+    running.stack.stop_role("worker-write")
+    running.stack.start_role("worker-write", once={"PEMS_CRASH_AT": f"after_start:{poison['pfaId']}"})
+    modification_id, _ = running.edit("POISON")
+    others = [running.edit(f"FINE-{number}") for number in range(5)]
+    for other, pfa_id in others:
+        running.wait_for(other, "synced")
+        assert len(running.applied(pfa_id)) == 1
+    shown = running.wait_for(modification_id, "failed", seconds=90)
+    assert "poison" in str(shown).lower()
+    rearm(running, "worker-write", {})
+
+
+def test_sigterm_drains(running: Fleet) -> None:
+    """D15: a worker told to stop finishes what it has started; nothing waits for a lease."""
+    running.sandbox.settings(latency_ms=600)
+    modification_id, pfa_id = running.edit("DRAINED")
+    wait_until(lambda: started(running, modification_id), 20)
+    begun = time.monotonic()
+    for pid in running.stack.pids()["worker-write"]:
+        os.kill(pid, signal.SIGTERM)
+    shown = running.wait_for(modification_id, "synced", seconds=10)
+    assert time.monotonic() - begun < 5, "it waited for a lease"
+    assert "verifying" not in str(shown["timeline"]).lower()
+    assert len(running.applied(pfa_id)) == 1
