@@ -6,7 +6,7 @@ Well above the 1 MB of the API's parser: what is merely too large is still refus
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -14,10 +14,10 @@ from config.errors import envelope
 
 CEILING_BYTES = 8_000_000
 
-Message = MutableMapping[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class _TooLargeError(Exception):
@@ -27,7 +27,7 @@ class _TooLargeError(Exception):
 def with_body_ceiling(application: Application) -> Application:
     """An ASGI application that answers 413 and stops reading where a body goes over the ceiling."""
 
-    async def bounded(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def bounded(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         seen = 0
 
         async def counted() -> Message:

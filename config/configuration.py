@@ -1,15 +1,18 @@
 """Every setting an operator may give, read once from the environment.
 
-The table in README.md is tested against `SETTINGS`; a bad value stops the start with a sentence that names it.
+A bad value stops the start with a sentence that names it. `python -m config.configuration` prints README.md's table.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -43,9 +46,36 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> list[float]:
+    delays = [_positive(word) for word in _words(text)]
+    if not delays:
+        raise ValueError(text)
+    return delays
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    return lambda text: {word: word for word in words}[text]
+
+
+def _level(text: str) -> str:
+    return {name: name for name in logging.getLevelNamesMapping()}[text]
+
+
+def _address(*schemes: str) -> Callable[[str], str]:
+    """A URL of one of the schemes with a usable port, or nothing."""
+
+    def checked(text: str) -> str:
+        parts = urlsplit(text)
+        if text and (parts.scheme not in schemes or not parts.hostname or parts.port == 0):
+            raise ValueError(text)
+        return text
+
+    return checked
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One environment variable: how it is read, what it is without, what it means."""
+    """One environment variable: how it is read, what it is without, what it means. A secret one is never shown."""
 
     name: str
     cast: Callable[[str], Any]
@@ -55,8 +85,20 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("DATABASE_URL", str, "", "PostgreSQL, `postgres://user:password@host:port/name`; empty: the embedded one"),
-    Setting("REDIS_URL", str, "", "Redis, `redis://host:port/0`; empty: the embedded one"),
+    Setting(
+        "DATABASE_URL",
+        _address("postgres", "postgresql"),
+        "",
+        "PostgreSQL, `postgres://user:password@host:port/name`; empty: the embedded one",
+        secret=True,
+    ),
+    Setting(
+        "REDIS_URL",
+        _address("redis", "rediss"),
+        "",
+        "Redis, `redis://host:port/0`; empty: the embedded one",
+        secret=True,
+    ),
     Setting("VAR_DIR", str, "var", "folder for all local state"),
     Setting("SECRET_KEY", str, "", "Django's signing key; required in production", secret=True),
     Setting("ALLOWED_HOSTS", _words, "", "host names served in production, comma separated"),
@@ -64,7 +106,9 @@ SETTINGS = (
     Setting("PEMS_PASSWORD", str, "", "password of the environment secrets backend", secret=True),
     Setting("PEMS_API_KEY", str, "", "API key of the environment secrets backend, instead of user and password", True),
     Setting("PEMS_WEBHOOK_SECRET", str, "", "webhook secret of the environment secrets backend", secret=True),
-    Setting("SECRETS_BACKEND", str, "environment", "`environment` or `aws` (Secrets Manager)"),
+    Setting(
+        "SECRETS_BACKEND", _one_of("environment", "aws"), "environment", "`environment` or `aws` (Secrets Manager)"
+    ),
     Setting("SECRETS_CACHE_SECONDS", _count, "300", "how long a fetched secret is kept"),
     Setting("PEMS_API_RATE_LIMIT", _positive, "10", "requests per second of a new connection, reads included"),
     Setting("PEMS_BATCH", _switch, "on", "`off`: a new connection sends single writes only"),
@@ -76,21 +120,32 @@ SETTINGS = (
     Setting("WRITE_SYNC_MAX_RETRIES", _count, "3", "resends after the first try before an edit is a dead letter"),
     Setting("WRITE_SYNC_RETRY_DELAY", _positive, "5", "seconds before the first resend; doubled for each further one"),
     Setting("CLAIM_LEASE_SECONDS", _positive, "20", "how long a claimed edit may wait for its request to start"),
-    Setting("PROOF_DELAYS", _words, "2,10,60", "seconds after an unknown outcome at which PEMS is read back"),
+    Setting(
+        "PROOF_DELAYS", _seconds, "2,10,60", "seconds until PEMS is read back after an unknown outcome, comma separated"
+    ),
     Setting("DATABASE_POOL_SIZE", _at_least_one, "16", "most PostgreSQL connections of one web process"),
-    Setting("LOG_LEVEL", str, "INFO", "level of the JSON log"),
+    Setting("LOG_LEVEL", _level, "INFO", "level of the JSON log: DEBUG, INFO, WARNING, ERROR"),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-_environment = environ.Env()
 
 
 def read(name: str) -> Any:
     """The value of a setting. Raises ImproperlyConfigured with a sentence an operator can act on."""
     setting = _BY_NAME[name]
-    text = _environment.str(name, default="") or setting.default
+    text = os.environ.get(name) or setting.default  # as it stands: a password may begin with a dollar sign
     try:
         return setting.cast(text)
     except (KeyError, ValueError) as error:
         shown = "the given value" if setting.secret else repr(text)
         raise ImproperlyConfigured(f"{name}: {shown} cannot be used. It means: {setting.meaning}.") from error
+
+
+def table() -> str:
+    """The settings as a table in Markdown, for README.md."""
+    rows = [f"| `{each.name}` | {f'`{each.default}`' if each.default else '–'} | {each.meaning} |" for each in SETTINGS]
+    return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

@@ -1,16 +1,18 @@
 """Places where a test may kill a worker, to prove that nothing is lost there.
 
-`PEMS_CRASH_AT=after_start` kills the whole worker (its session, as `kill -9` of the main process does) at the first
-passage; `after_start:PFA-10001` only when that record is at hand, and then only the process that holds it, as a poisonous
-edit would. Unset, as everywhere outside tests, each call is one comparison.
+`PEMS_CRASH_POINTS` names a folder. A file in it, named like a boundary, arms it: the first passage removes the file and
+kills the whole worker (its session), as `kill -9` of the main process does. A file with a PFA id in it stays, and kills
+only the process that holds that record, each time: a poisonous edit. Unset, as everywhere outside tests, each call is one
+comparison.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
-_ARMED = os.environ.get("PEMS_CRASH_AT", "")
+_FOLDER = os.environ.get("PEMS_CRASH_POINTS", "")
 
 BOUNDARIES = (
     "before_claim",
@@ -26,12 +28,17 @@ BOUNDARIES = (
 
 
 def reached(point: str, *pfa_ids: str) -> None:
-    if not _ARMED:
+    if _FOLDER:
+        _die_if_armed(Path(_FOLDER) / point, pfa_ids)
+
+
+def _die_if_armed(file: Path, pfa_ids: tuple[str, ...]) -> None:
+    try:
+        poison = file.read_text()
+        if poison and poison in pfa_ids:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif not poison:
+            file.unlink()  # of several that come by at once only one goes on
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+    except FileNotFoundError:
         return
-    wanted, _, pfa_id = _ARMED.partition(":")
-    if wanted != point:
-        return
-    if not pfa_id:
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-    elif pfa_id in pfa_ids:
-        os.kill(os.getpid(), signal.SIGKILL)

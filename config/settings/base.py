@@ -161,7 +161,7 @@ WRITE_SYNC_BATCH_SIZE: int = min(100, configuration.read("WRITE_SYNC_BATCH_SIZE"
 WRITE_SYNC_MAX_RETRIES: int = configuration.read("WRITE_SYNC_MAX_RETRIES")
 WRITE_SYNC_RETRY_DELAY: float = configuration.read("WRITE_SYNC_RETRY_DELAY")
 CLAIM_LEASE_SECONDS: float = configuration.read("CLAIM_LEASE_SECONDS")
-PROOF_DELAYS: list[float] = [float(delay) for delay in configuration.read("PROOF_DELAYS")]
+PROOF_DELAYS: list[float] = configuration.read("PROOF_DELAYS")
 
 LOG_LEVEL: str = configuration.read("LOG_LEVEL")
 LOGGING_CONFIG = "config.logs.configure"

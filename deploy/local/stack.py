@@ -21,7 +21,7 @@ from deploy.local.state import StateDirectory, is_free
 from deploy.local.supervisor import Supervisor
 
 READY_SECONDS = 60.0
-AFTER_PEMS = ("worker-write", "worker-control", "beat", "flower", "web")
+BESIDE_THE_PULL = ("worker-write", "worker-control", "beat", "flower")  # they are up by the time web is
 
 
 def silence(sentence: str) -> None:
@@ -75,10 +75,10 @@ class Stack:
         try:
             self._start_services()
             self._start_pems()
-            self._fill()
-            for role in AFTER_PEMS:
-                if role in self.options.roles:
-                    self.start_role(role)
+            self._prepare()
+            self._start_roles(*BESIDE_THE_PULL)
+            self._pull()
+            self._start_roles("web")
             self._await_web()
         except BaseException:
             self.stop()
@@ -189,10 +189,17 @@ class Stack:
             self.start_role("sandbox")
             self._await("sandbox", self.sandbox_url, lambda status: True)
 
-    def _fill(self) -> None:
+    def _start_roles(self, *roles: str) -> None:
+        for role in roles:
+            if role in self.options.roles:
+                self.start_role(role)
+
+    def _prepare(self) -> None:
         self._report("Preparing the database")
         self.manage("migrate", "--noinput")
         self.manage("seed_demo")
+
+    def _pull(self) -> None:
         if self.options.pull:
             self._report("Pulling the records from PEMS")
             self.manage("sync_pull", "--all")
@@ -201,6 +208,8 @@ class Stack:
         if "web" in self.options.roles:
             self._report("Waiting for web")
             self._await("web", f"{self.base_url}/api/health/ready", lambda status: status == http.client.OK)
+            if {"worker-write", "worker-control", "beat"} <= self.options.roles:
+                self._await("web", f"{self.base_url}/api/health/write-sync", lambda status: status == http.client.OK)
 
     def _await(self, role: str, url: str, good: Callable[[int], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -1,26 +1,30 @@
-"""The numbers of sync-status and queue-metrics. None of them looks at finished rows: open ones are counted by their
-partial index, finished ones come from the hourly tallies (F7)."""
+"""The numbers of sync-status. None of them looks at finished rows: open ones are counted by their partial index,
+finished ones come from the hourly tallies (F7)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max, Min, Q, Sum
-from django.db.models.functions import TruncMinute
+from django.db import connection
 
-from pems_sync.api.wire import STATUS_WORDS, having_status, stamp
-from pems_sync.models import Connection, HourTally, JournalEntry, JournalHead, Modification, Organization
-from pems_sync.states import FINAL, State
+from pems_sync.api.wire import stamp
+from pems_sync.models import Connection, Organization
+from pems_sync.states import State
 from pems_sync.tallies import percentile
 
 SLOW_AFTER_SECONDS = 120
-_OPEN_WORDS = tuple(word for word in STATUS_WORDS if word not in {"draft", *map(str, FINAL), "synced"})
-_LOOK_BACK = 2000
+_WORDS = {
+    State.QUEUED: "queued",
+    State.SENDING: "syncing",
+    State.UNKNOWN: "verifying",
+    State.CONFLICTED: "conflict",
+    State.DEAD: "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,33 @@ class OpenWork:
         return self.counts["queued"] + self.counts["retrying"]
 
 
+_OPEN = """
+SELECT state, not_before IS NOT NULL AND (attempts > 0 OR error_message <> '') AS failed_before, count(*),
+       min(queued_at), min(queued_at) FILTER (WHERE is_head AND (not_before IS NULL OR not_before <= %s))
+FROM pems_sync_modification
+WHERE organization_id = %s AND NOT (state IN ('confirmed', 'superseded', 'withdrawn'))
+GROUP BY 1, 2
+"""
+
+
 def open_work(organization: Organization, now: datetime) -> OpenWork:
-    rows = Modification.objects.for_organization(organization).exclude(state__in=sorted(FINAL))
-    due = Q(not_before=None) | Q(not_before__lte=now)
-    found: dict[str, Any] = rows.aggregate(
-        **{word: Count("pk", filter=having_status(word)) for word in _OPEN_WORDS},
-        oldest=Min("queued_at", filter=Q(state=State.QUEUED)),
-        due=Min("queued_at", filter=Q(state=State.QUEUED, is_head=True) & due),
-    )
-    return OpenWork({word: found[word] for word in _OPEN_WORDS}, found["oldest"], found["due"])
+    counts = dict.fromkeys(_WORDS.values(), 0) | {"retrying": 0}
+    oldest: list[datetime] = []
+    due: list[datetime] = []
+    for state, failed_before, number, oldest_at, due_at in _rows(_OPEN, now, organization.pk):
+        if state in _WORDS:
+            counts["retrying" if state == State.QUEUED and failed_before else _WORDS[state]] += number
+        if state == State.QUEUED:
+            oldest.append(oldest_at)
+            due += [due_at] if due_at else []
+    return OpenWork(counts, min(oldest, default=None), min(due, default=None))
+
+
+def _rows(sql: str, *values: int | datetime | None) -> list[tuple[Any, ...]]:
+    """Written out, because composing these in Python takes longer than PostgreSQL takes to answer them."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
 
 
 @dataclass(frozen=True)
@@ -66,14 +88,16 @@ class Finished:
         return self.confirmed / ended if ended else 1.0
 
 
+_FINISHED = """
+SELECT confirmed, failed, seconds_total, latency FROM pems_sync_hourtally
+WHERE organization_id = %s
+  AND hour > coalesce(%s, '-infinity'::timestamptz) AND hour <= coalesce(%s, 'infinity'::timestamptz)
+"""
+
+
 def finished_between(organization: Organization, since: datetime | None, until: datetime | None) -> Finished:
     """Whole hours that the time from `since` to `until` touches."""
-    tallies = HourTally.objects.filter(organization=organization)
-    if since:
-        tallies = tallies.filter(hour__gt=since - timedelta(hours=1))
-    if until:
-        tallies = tallies.filter(hour__lte=until)
-    rows = list(tallies.values_list("confirmed", "failed", "seconds_total", "latency"))
+    rows = _rows(_FINISHED, organization.pk, since - timedelta(hours=1) if since else None, until)
     if not rows:
         return Finished()
     latency = [sum(column) for column in zip(*(row[3] for row in rows), strict=True)]
@@ -84,16 +108,20 @@ def _sum(rows: Sequence[tuple[Any, ...]], column: int) -> int:
     return sum(int(row[column]) for row in rows)
 
 
+_LAST = """
+SELECT recorded_at FROM pems_sync_journalentry
+WHERE organization_id = %s AND wire_type = 'SYNC_SUCCESS'
+  AND seq > (SELECT seq FROM pems_sync_journalhead WHERE organization_id = %s) - 2000
+ORDER BY seq DESC LIMIT 1
+"""
+_LAST_HOUR = "SELECT max(hour) FROM pems_sync_hourtally WHERE organization_id = %s AND confirmed > 0"
+
+
 def last_sync_at(organization: Organization) -> datetime | None:
     """The last confirmation: among the newest events, else, after a great many others, to the hour."""
-    head = JournalHead.objects.filter(organization=organization).values_list("seq", flat=True).first() or 0
-    newest = JournalEntry.objects.filter(organization=organization, seq__gt=head - _LOOK_BACK, wire_type="SYNC_SUCCESS")
-    at = newest.order_by("-seq").values_list("recorded_at", flat=True).first()
-    if at is not None or head <= _LOOK_BACK:
-        return at
-    hours = HourTally.objects.filter(organization=organization, confirmed__gt=0)
-    last: datetime | None = hours.aggregate(last=Max("hour"))["last"]
-    return last
+    found = _rows(_LAST, organization.pk, organization.pk) or _rows(_LAST_HOUR, organization.pk)
+    at: datetime | None = found[0][0]
+    return at
 
 
 def sync_status(
@@ -129,7 +157,8 @@ def sync_status(
 
 
 def _ever_confirmed(organization: Organization) -> int:
-    return HourTally.objects.filter(organization=organization).aggregate(all=Sum("confirmed"))["all"] or 0
+    sql = "SELECT coalesce(sum(confirmed), 0) FROM pems_sync_hourtally WHERE organization_id = %s"
+    return int(_rows(sql, organization.pk)[0][0])
 
 
 def _age(at: datetime | None, now: datetime) -> float | None:
@@ -143,15 +172,15 @@ def is_paused(organization: Organization) -> bool:
 
 def health(organization: Organization, work: OpenWork, recent: Finished, now: datetime) -> str:
     """`down`: PEMS was not reached several times in a row, or due work is not taken up. `degraded`: it goes, badly."""
-    connection = organization.connection
+    pems = organization.connection
     if is_paused(organization):
         return "paused"
     slow = (_age(work.oldest_due_at, now) or 0) > SLOW_AFTER_SECONDS
     untouched = organization.claimed_at is None or (now - organization.claimed_at).total_seconds() > SLOW_AFTER_SECONDS
-    if connection.fault_streak >= 3 or (slow and untouched) or not settings.ENABLE_WRITE_SYNC:
+    if pems.fault_streak >= 3 or (slow and untouched) or not settings.ENABLE_WRITE_SYNC:
         return "down"
-    resting = connection.held_until is not None and connection.held_until > now
-    troubled = connection.fault_streak > 0 or resting or slow or recent.success_rate < 0.95
+    resting = pems.held_until is not None and pems.held_until > now
+    troubled = pems.fault_streak > 0 or resting or slow or recent.success_rate < 0.95
     return "degraded" if troubled else "healthy"
 
 
@@ -161,59 +190,12 @@ def drain_seconds(organization: Organization, waiting: int, now: datetime) -> fl
         return 0.0
     if is_paused(organization) or not settings.ENABLE_WRITE_SYNC:
         return None
-    connection = organization.connection
-    requests = math.ceil(waiting / _batch(connection, now))
-    rest = (connection.held_until - now).total_seconds() if connection.held_until else 0.0
-    return round(max(0.0, rest) + requests / connection.requests_per_second, 3)
+    pems = organization.connection
+    requests = math.ceil(waiting / _batch(pems, now))
+    rest = (pems.held_until - now).total_seconds() if pems.held_until else 0.0
+    return round(max(0.0, rest) + requests / pems.requests_per_second, 3)
 
 
-def _batch(connection: Connection, now: datetime) -> int:
-    absent = connection.batch_absent_until is not None and connection.batch_absent_until > now
-    return 1 if absent else min(connection.batch_size, int(settings.WRITE_SYNC_BATCH_SIZE))
-
-
-def queue_metrics(organization: Organization, now: datetime) -> dict[str, Any]:
-    committed = Modification.objects.for_organization(organization).exclude(state__in=sorted({*FINAL, State.DRAFT}))
-    return {
-        "byStatus": open_work(organization, now).counts,
-        "byOperation": _counted(committed.order_by().values_list("operation").annotate(Count("pk"))),
-        "byPriority": _counted(committed.order_by().values_list("priority").annotate(Count("pk"))),
-        "throughput": _last_hour(organization, now),
-    }
-
-
-def _counted(pairs: Iterable[tuple[Any, ...]]) -> dict[str, int]:
-    return {str(value): number for value, number in sorted(pairs)}
-
-
-def _last_hour(organization: Organization, now: datetime) -> list[dict[str, Any]]:
-    """Confirmed and failed by minute, sixty of them."""
-    first = now.replace(second=0, microsecond=0) - timedelta(minutes=59)
-    ended = JournalEntry.objects.filter(
-        organization=organization, position__gte=_position_at(organization, first), recorded_at__gte=first
-    )
-    kinds = {"modification_confirmed": "confirmed", "modification_buried": "failed"}
-    rows = ended.filter(kind__in=kinds).annotate(minute=TruncMinute("recorded_at")).order_by()
-    found = {
-        (minute, kinds[kind]): number
-        for minute, kind, number in rows.values_list("minute", "kind").annotate(Count("pk"))
-    }
-    minutes = [first + timedelta(minutes=passed) for passed in range(60)]
-    return [
-        {"minute": stamp(at), "confirmed": found.get((at, "confirmed"), 0), "failed": found.get((at, "failed"), 0)}
-        for at in minutes
-    ]
-
-
-def _position_at(organization: Organization, at: datetime) -> int:
-    """The first journal position recorded at or after `at`. Positions are dense and grow with time: halve."""
-    entries = JournalEntry.objects.filter(organization=organization)
-    low, high = 1, (entries.aggregate(last=Max("position"))["last"] or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        seen_at = entries.filter(position=middle).values_list("recorded_at", flat=True).first()
-        if seen_at is None or seen_at >= at:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _batch(pems: Connection, now: datetime) -> int:
+    absent = pems.batch_absent_until is not None and pems.batch_absent_until > now
+    return 1 if absent else min(pems.batch_size, int(settings.WRITE_SYNC_BATCH_SIZE))

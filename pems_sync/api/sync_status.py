@@ -9,7 +9,8 @@ from rest_framework.serializers import ChoiceField
 
 from pems_sync.api import shapes
 from pems_sync.api.endpoint import Endpoint, member_by_query
-from pems_sync.api.status import queue_metrics, sync_status
+from pems_sync.api.metrics import queue_metrics
+from pems_sync.api.status import sync_status
 from pems_sync.api.strict import Moment, Slug, Strict, checked_query
 from pems_sync.api.wire import STATUS_WORDS
 from pems_sync.clock import database_now

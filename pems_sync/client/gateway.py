@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
@@ -153,7 +154,7 @@ def _reply(writes: Sequence[Write], result: Sent, *, milliseconds: int) -> Reply
     if trouble is not None:
         return Reply(trouble, result.status, milliseconds, (excerpt(body),))
     if len(writes) > 1:
-        outcomes, excerpts = _batch_outcomes(writes, result, body), _item_excerpts(body, len(writes))
+        outcomes, excerpts = _batch_outcomes(writes, result, body), _item_excerpts(writes, body)
         return Reply(outcomes, result.status, milliseconds, excerpts)
     outcome = outcome_of(writes[0], result.status, body, result.retry_after)
     return Reply((outcome,), result.status, milliseconds, (excerpt(body),))
@@ -183,27 +184,32 @@ def _is_not_found(answer: Answer) -> bool:
 
 
 def _batch_outcomes(writes: Sequence[Write], answer: Answer, body: Any) -> tuple[Outcome, ...]:
-    """One outcome per write, in order. A result that is missing or of another record proves nothing."""
-    results = body.get("results") if answer.status == 200 and isinstance(body, dict) else None
-    if not isinstance(results, list):
+    """One outcome per write, in order."""
+    results = _results(body) if answer.status == 200 else None
+    if results is None:
         return (Unknown(f"answer {answer.status} without readable results"),) * len(writes)
-    outcomes: list[Outcome] = []
-    for position, write in enumerate(writes):
-        result = results[position] if position < len(results) else None
-        outcomes.append(_item_outcome(write, result))
-    return tuple(outcomes)
+    return tuple(_item_outcome(write, results.get(write.pfa_id)) for write in writes)
 
 
-def _item_outcome(write: Write, result: Any) -> Outcome:
-    if not isinstance(result, dict) or result.get("pfaId") != write.pfa_id or not isinstance(result.get("status"), int):
+def _results(body: Any) -> dict[str, dict[str, Any]] | None:
+    """By record, which is in a batch once at most; two results for one record prove nothing. None: not a batch answer."""
+    said = body.get("results") if isinstance(body, dict) else None
+    if not isinstance(said, list):
+        return None
+    results = [result for result in said if isinstance(result, dict) and isinstance(result.get("pfaId"), str)]
+    often = Counter(result["pfaId"] for result in results)
+    return {result["pfaId"]: result for result in results if often[result["pfaId"]] == 1}
+
+
+def _item_outcome(write: Write, result: dict[str, Any] | None) -> Outcome:
+    if result is None or not isinstance(result.get("status"), int):
         return Unknown("the batch answer has no result for this edit")
     return outcome_of(write, result["status"], result, result.get("retryAfter"))
 
 
-def _item_excerpts(body: Any, count: int) -> tuple[Any, ...]:
-    results = body.get("results") if isinstance(body, dict) else None
-    items = results if isinstance(results, list) else []
-    return tuple(excerpt(items[position]) if position < len(items) else None for position in range(count))
+def _item_excerpts(writes: Sequence[Write], body: Any) -> tuple[Any, ...]:
+    results = _results(body) or {}
+    return tuple(excerpt(results.get(write.pfa_id)) for write in writes)
 
 
 def _read_of(result: Sent, parse: Callable[[Any], Shown]) -> Shown | ReadFailed:

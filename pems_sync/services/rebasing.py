@@ -41,12 +41,17 @@ def rebase_open(
 def _rebase(moves: Moves, row: Modification, record: Record, head: Modification | None, actor: str) -> None:
     if row.state not in (State.DRAFT, State.QUEUED):
         return
-    if head is not None and head.author_id == row.author_id:
+    if head is not None and _made_after(head, row):
         _take_own_values(moves, row, head, record)
     if row.state == State.DRAFT:
         _warn(moves, row, record, actor)
     else:
         advance_alone(moves, row, record, actor=actor)
+
+
+def _made_after(head: Modification, row: Modification) -> bool:
+    """By the same author, who had committed the head already. A dead letter sent again later is older than that."""
+    return head.author_id == row.author_id and head.committed_at is not None and row.saved_at > head.committed_at
 
 
 def _take_own_values(moves: Moves, row: Modification, head: Modification, record: Record) -> None:

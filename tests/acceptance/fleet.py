@@ -34,6 +34,11 @@ class Fleet:
     sandbox: SandboxProcess
     records: list[dict[str, Any]]
 
+    @property
+    def crash_points(self) -> Path:
+        """Where boundaries are armed: see pems_sync/crashpoints.py."""
+        return self.stack.options.var_dir / "crash-points"
+
     def edit(self, model: str, record: dict[str, Any] | None = None) -> tuple[str, str]:
         """Draft and commit: (modification id, PFA id)."""
         record = record or self.records.pop()
@@ -67,9 +72,10 @@ def wait_until(holds: Callable[[], bool], seconds: float, otherwise: Callable[[]
 
 @contextmanager
 def fleet(place: Path, *, records: int = 300, knobs: dict[str, str] | None = None, workers: int = 2) -> Iterator[Fleet]:
+    (place / "crash-points").mkdir(parents=True)
     options = Options(
         var_dir=place, roles=ROLES, records=records, write_workers=workers, own_services=True, throwaway=True,
-        passed_on=SHORT_WAITS | (knobs or {}),
+        passed_on=SHORT_WAITS | {"PEMS_CRASH_POINTS": str(place / "crash-points")} | (knobs or {}),
     )  # fmt: skip
     with Stack(options) as stack:
         planner = Planner(stack.base_url, "org-rio", "rio-planner", options.demo_password)

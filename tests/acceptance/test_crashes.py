@@ -15,8 +15,6 @@ from tests.acceptance.fleet import Fleet, fleet, wait_until
 
 pytestmark = pytest.mark.process
 
-OF_THE_SCHEDULER = {"before_claim", "after_claim"}
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
@@ -33,19 +31,12 @@ def _fault_free(running: Fleet) -> Iterator[None]:
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_an_edit_survives_kill_9_at(running: Fleet, boundary: str) -> None:
-    role = "worker-control" if boundary in OF_THE_SCHEDULER else "worker-write"
-    rearm(running, role, {"PEMS_CRASH_AT": boundary})
-    victims = set(running.stack.pids()[role])
+    armed = running.crash_points / boundary
+    armed.touch()
     modification_id, pfa_id = running.edit(f"AT-{boundary}")
-    wait_until(lambda: victims != set(running.stack.pids()[role]), 20, lambda: f"nobody died at {boundary}")
+    wait_until(lambda: not armed.exists(), 20, lambda: f"nobody came by {boundary}")
     running.wait_for(modification_id, "synced")
     assert len(running.applied(pfa_id)) == 1
-
-
-def rearm(running: Fleet, role: str, environment: dict[str, str]) -> None:
-    """Replace the processes of a role by ones that crash once; what is started in their place does not."""
-    running.stack.stop_role(role)
-    running.stack.start_role(role, once=environment)
 
 
 def test_a_worker_killed_after_its_bytes_left_loses_nothing(running: Fleet) -> None:
@@ -85,9 +76,8 @@ def kill_9(pids: list[int]) -> None:
 
 def test_an_edit_that_kills_workers_is_quarantined_and_nobody_else_waits(running: Fleet) -> None:
     """D7: after two crashes it is a dead letter; only its own record's lane is parked."""
-    poison = running.records[-1]
-    running.stack.stop_role("worker-write")
-    running.stack.start_role("worker-write", once={"PEMS_CRASH_AT": f"after_start:{poison['pfaId']}"})
+    armed = running.crash_points / "after_start"
+    armed.write_text(running.records[-1]["pfaId"])
     modification_id, _ = running.edit("POISON")
     others = [running.edit(f"FINE-{number}") for number in range(5)]
     for other, pfa_id in others:
@@ -95,7 +85,7 @@ def test_an_edit_that_kills_workers_is_quarantined_and_nobody_else_waits(running
         assert len(running.applied(pfa_id)) == 1
     shown = running.wait_for(modification_id, "failed", seconds=90)
     assert "poison" in str(shown).lower()
-    rearm(running, "worker-write", {})
+    armed.unlink()
 
 
 def test_sigterm_drains(running: Fleet) -> None:

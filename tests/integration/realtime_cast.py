@@ -78,7 +78,7 @@ class Listener(ApplicationCommunicator):
         [connected] = await self.frame()
         return connected
 
-    async def frame(self, seconds: float = 3) -> list[dict[str, Any]]:
+    async def frame(self, seconds: float = 10) -> list[dict[str, Any]]:
         message = await self.receive_output(timeout=seconds)
         assert message["type"] == "websocket.send", message
         return loads(message["text"])

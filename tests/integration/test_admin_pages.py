@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -154,7 +155,7 @@ def test_an_address_that_names_nothing_is_no_failure(rio, cast, key):
 
 def test_every_state_can_be_shown(rio, cast):
     now = make_modification(rio, cast.planner).saved_at
-    needs: dict[State, dict[str, object]] = {
+    needs: dict[State, dict[str, Any]] = {
         State.SENDING: {"is_head": True, "lease_until": now, "delivery_id": uuid4()},
         State.UNKNOWN: {"is_head": True, "exposed": True, "not_before": now},
         State.CONFIRMED: {"finished_at": now, "confirmed_version": 5, "adjusted": {"model": "X"}},

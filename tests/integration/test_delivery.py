@@ -3,10 +3,13 @@
 from datetime import timedelta
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from pems_sync import delivery, dispatch
+from pems_sync import delivery, dispatch, scheduling
 from pems_sync.client import connect
-from pems_sync.client.pace import Pace
+from pems_sync.client.pace import Pace, PaceUnavailableError
 from pems_sync.clock import database_now
 from pems_sync.models import Attempt, AttemptOutcome, Connection, JournalEntry, Modification, Record
 from pems_sync.states import DeadReason, State
@@ -31,9 +34,8 @@ def test_a_committed_edit_reaches_pems_once_and_the_record_follows(engine):
     assert_invariants(engine.organization)
 
 
-def test_with_a_backlog_edits_travel_in_batches(engine):
-    engine.organization.connection.requests_per_second = 4
-    engine.organization.connection.save()
+def test_with_a_backlog_edits_travel_in_batches(engine, monkeypatch):
+    monkeypatch.setattr(scheduling, "CLAIM_HORIZON_SECONDS", 0.004)
     rows = [engine.edit(record, model=f"NEW-{number}") for number, record in enumerate(engine.records[:12])]
     assert engine.send() == 2
     engine.settle()
@@ -119,7 +121,7 @@ def test_retry_after_of_a_429_is_honoured_to_the_second_by_all(engine):
 
 def test_a_503_as_a_date_is_honoured_too(engine):
     engine.edit(engine.records[0], model="A")
-    engine.sandbox.script("status_503", retryAfter="9", asDate=True)
+    engine.sandbox.script("status_503", retryAfter=9, asDate=True)
     engine.send()
     assert engine.connection().held_until - database_now() > timedelta(seconds=6)
 
@@ -150,20 +152,21 @@ def test_a_busy_record_burns_an_attempt_and_honours_a_longer_retry_after(engine)
     assert row.not_before - before > timedelta(seconds=29)
 
 
-@pytest.mark.parametrize("kind", ["item_423", "item_503"])
-def test_busy_until_all_attempts_are_used_up_is_exhausted(engine, kind):
+def test_an_item_level_503_burns_an_attempt(engine, one_request):
+    row, other = engine.edit(engine.records[0], model="NEW-1"), engine.edit(engine.records[1], model="NEW-2")
+    engine.sandbox.script("item_503", pfaId=row.pfa_id)
+    engine.send()
+    assert (engine.state(row), engine.row(row).attempts, engine.state(other)) == (State.QUEUED, 1, State.CONFIRMED)
+
+
+def test_busy_until_all_attempts_are_used_up_is_exhausted(engine, one_request):
     row = engine.edit(engine.records[0], model="NEW-1")
     other = engine.edit(engine.records[1], model="NEW-2")
-    engine.organization.connection.requests_per_second = 2
-    engine.organization.connection.save()
-    engine.sandbox.script(kind, pfaId=row.pfa_id, times=None)
+    engine.sandbox.script("item_423", pfaId=row.pfa_id, times=None)
     for _ in range(5):
         engine.skip_waits()
         engine.send()
     row = engine.row(row)
-    if kind == "item_503":  # alone it is request-level, and burns nothing
-        assert row.attempts >= 1
-        return
     assert (row.state, row.dead_reason, row.attempts) == (State.DEAD, DeadReason.EXHAUSTED, 4)
     assert not row.may_still_land
     assert engine.state(other) is State.CONFIRMED
@@ -298,9 +301,14 @@ def test_a_version_that_grew_by_more_than_one_is_taken_over(engine):
 
 
 @pytest.fixture
-def batch(engine):
+def one_request(monkeypatch):
+    """A claim publishes one request, without the slow pace that would bring it about."""
+    monkeypatch.setattr(scheduling, "CLAIM_HORIZON_SECONDS", 0.001)
+
+
+@pytest.fixture
+def batch(engine, one_request):
     """Twelve edits that travel in one request."""
-    Connection.objects.update(requests_per_second=2)
     return [engine.edit(record, model=f"NEW-{number}") for number, record in enumerate(engine.records[:12])]
 
 
@@ -341,13 +349,8 @@ def test_of_a_broken_batch_any_prefix_may_have_been_applied(engine, batch):
     assert_applied_once(engine)
 
 
-@pytest.mark.parametrize("kind", ["status_400", "status_413"])
-def test_a_batch_refused_as_a_whole_is_split_in_half_down_to_singles(engine, batch, kind):
-    if kind == "status_413":
-        pytest.importorskip("deploy.sandbox.faults")
-        kind = "status_400"
-    engine.sandbox.script(kind, operation="BATCH", times=None)
-    sizes = []
+def test_a_batch_refused_as_a_whole_is_split_in_half_down_to_singles(engine, batch):
+    engine.sandbox.script("status_400", operation="BATCH", times=None)
     for _ in range(40):
         engine.skip_waits()
         if not engine.send():
@@ -447,10 +450,6 @@ def test_a_delivery_that_raises_leaves_rows_that_their_lease_frees(engine, monke
 
 
 def test_without_redis_nothing_is_sent_and_nothing_is_burnt(engine, monkeypatch):
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     row = engine.edit(engine.records[0], model="NEW-1")
     gone = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     before = engine.sandbox.stats()["requests"]["total"]
@@ -463,18 +462,15 @@ def test_without_redis_nothing_is_sent_and_nothing_is_burnt(engine, monkeypatch)
 
 def test_redis_gone_between_start_and_sending_hands_the_rows_back(engine, monkeypatch):
     row = engine.edit(engine.records[0], model="NEW-1")
-    monkeypatch.setattr(Pace, "enter", lambda self, slot: self._run(lambda **_: 1 / 0, []) if False else raise_gone())
+    monkeypatch.setattr(Pace, "enter", raise_gone)
     engine.send()
     assert engine.state(row) is State.QUEUED
     assert outcomes(row) == ["not_sent"]
     assert engine.applied(row) == []
 
 
-def raise_gone():
-    raise connect_gone
-
-
-connect_gone = delivery.PaceUnavailableError("the pace cannot be kept without Redis")
+def raise_gone(*_):
+    raise PaceUnavailableError("the pace cannot be kept without Redis")
 
 
 def test_a_slot_that_was_missed_is_reserved_anew(engine, monkeypatch):
@@ -514,10 +510,8 @@ def test_when_the_pace_fills_up_after_the_start_rows_go_back_unsent(engine, monk
 
 
 def test_a_lost_bell_is_no_error(monkeypatch):
-    from redis.exceptions import ConnectionError as RedisGone
-
     def gone(*_, **__):
-        raise RedisGone
+        raise redis.ConnectionError
 
     monkeypatch.setattr(dispatch.current_app, "send_task", gone)
     dispatch.ring(1)

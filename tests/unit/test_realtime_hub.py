@@ -88,7 +88,7 @@ def test_no_hole_for_clients_that_come_and_go_while_others_write(rio, cast):
     total, writers = 240, 4
 
     async def client() -> list[int]:
-        """Reconnects after every few events, resuming after the last it has."""
+        """Reconnects after every few frames, resumes after the last it has, and keeps only what follows that."""
         found: list[int] = []
         while len(found) < total:
             listener = Listener(await in_thread(path_for, cast.planner, rio))

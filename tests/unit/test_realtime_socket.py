@@ -35,10 +35,12 @@ def test_resume_comes_before_what_happens_while_connecting(rio, cast):
     first = happen(rio, 5)
 
     async def scenario() -> tuple[int, list[dict[str, Any]]]:
-        listener = Listener(path_for(cast.planner, rio))
+        other, listener = Listener(path_for(cast.viewer, rio)), Listener(path_for(cast.planner, rio))
+        await other.open()
+        await asyncio.sleep(0.3)
         connected = await listener.open()
-        await in_thread(happen, rio, 2)  # live events that are due at once
-        await asyncio.sleep(0.03)
+        await in_thread(happen, rio, 2)
+        await other.events(2)  # by now they are live
         await listener.resume(first - 3)
         return connected["seq"], await listener.events(5)
 

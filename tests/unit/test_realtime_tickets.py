@@ -60,7 +60,7 @@ def test_a_session_gets_a_ticket_that_remembers_the_session(client, rio, cast):
         ({"organizationId": 7}, 400),
         ({"organizationId": None}, 400),
         ({"organizationId": ["org-rio"]}, 400),
-        ({"organizationId": "org\x00rio"}, 404),
+        ({"organizationId": "org\x00rio"}, 400),
         ({"organizationId": "org-rio", "more": 1}, 400),
         ({}, 400),
         ([], 400),
