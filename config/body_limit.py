@@ -6,7 +6,7 @@ Well above the 1 MB of the API's parser: what is merely too large is still refus
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ CEILING_BYTES = 8_000_000
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Coroutine[Any, Any, None]]
 
 
 class _TooLargeError(Exception):

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init
 from django.conf import settings
 from kombu import Queue
 
@@ -58,8 +58,16 @@ def _log_like_everybody_else(**_: Any) -> None:
     configure()
 
 
-@worker_process_init.connect
-def _warm_up_each_child(**_: Any) -> None:
+@worker_init.connect
+def _warm_up_before_forking(**_: Any) -> None:
+    """What is compiled and cached now is inherited by every child; connections are not."""
     from pems_sync.warming import warm_up
 
-    warm_up()
+    warm_up(times=12)
+
+
+@worker_process_init.connect
+def _connect_each_child(**_: Any) -> None:
+    from pems_sync.warming import warm_up
+
+    warm_up(times=1)

@@ -31,6 +31,7 @@ def configure(_: dict[str, Any] | None = None) -> None:
             "loggers": {
                 "django.server": {"level": "WARNING"},
                 "django.request": {"level": "ERROR"},
+                "channels_redis.pubsub": {"level": "CRITICAL"},  # a traceback a second while Redis is away; the hub tells it once
                 "botocore": {"level": "WARNING"},
                 "urllib3": {"level": "ERROR"},  # it logs addresses of retried calls; ours are counted elsewhere
                 "celery.app.trace": {"level": "WARNING"},

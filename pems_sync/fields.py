@@ -13,6 +13,8 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
+from django.utils.html import strip_tags
+
 Value = str | bool | None
 Values = dict[str, Value]
 
@@ -75,7 +77,9 @@ def _text(field: Field, raw: object) -> Value:
         0xD800 <= ord(char) <= 0xDFFF or (unicodedata.category(char) == "Cc" and char not in "\t\n\r") for char in raw
     ):
         raise FieldError("INVALID_VALUE", "contains control characters or broken Unicode")
-    text = unicodedata.normalize("NFC", raw).strip()
+    text = strip_tags(unicodedata.normalize("NFC", raw)).strip()  # never escaped: PEMS gets what was typed (S4)
+    if raw.strip() and not text:
+        raise FieldError("INVALID_VALUE", "consists of nothing but markup")
     if len(text) > TEXT_LIMIT:
         raise FieldError("TOO_LONG", f"is longer than {TEXT_LIMIT} characters")
     if text and field.choices:

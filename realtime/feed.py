@@ -51,10 +51,10 @@ class Feed:
 
     async def _open(self) -> None:
         """Starts at the end of the journal, with what a client that returns may ask for."""
-        self.seq = (await in_thread(last_seqs, [self.organization_id])).get(self.organization_id, 0)
-        start = max(0, self.seq - self.limits.resumable_events)
-        events = await in_thread(events_after, self.organization_id, self.slug, start, self.seq - start)
-        self._kept.extend(events)
+        seq = (await in_thread(last_seqs, [self.organization_id])).get(self.organization_id, 0)
+        start = max(0, seq - self.limits.resumable_events)
+        self._kept.extend(await in_thread(events_after, self.organization_id, self.slug, start, seq - start))
+        self.seq = seq
 
     def ring(self, seq: int) -> None:
         """The journal is said to have reached `seq`."""
@@ -63,6 +63,7 @@ class Feed:
 
     async def follow(self) -> None:
         """One broadcast: waits for the bell, and until the last one is `fold_seconds` ago. Raises DatabaseError."""
+        await asyncio.shield(self.opening)
         await self._bell.wait()
         await asyncio.sleep(self._last_broadcast + self.limits.fold_seconds - _now())
         self._bell.clear()

@@ -80,7 +80,7 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT: Path | None = VAR_DIR / "static"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -165,3 +165,4 @@ PROOF_DELAYS: list[float] = configuration.read("PROOF_DELAYS")
 
 LOG_LEVEL: str = configuration.read("LOG_LEVEL")
 LOGGING_CONFIG = "config.logs.configure"
+LOGGING = {"version": 1}  # not empty, or Django would not call LOGGING_CONFIG

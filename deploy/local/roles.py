@@ -32,7 +32,8 @@ def commands(role: str, options: Options, ports: dict[str, int]) -> dict[str, tu
 def web(port: int) -> tuple[str, ...]:
     listen = ("--host", "127.0.0.1", "--port", str(port))
     manners = ("--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "5")
-    return (*PYTHON, "uvicorn", "config.asgi:application", *listen, *manners)
+    sockets = ("--ws", "websockets-sansio", "--ws-max-size", "65536", "--ws-per-message-deflate", "false")
+    return (*PYTHON, "uvicorn", "config.asgi:application", *listen, *manners, *sockets)
 
 
 def write_worker(number: int) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ def write_worker(number: int) -> tuple[str, ...]:
 
 def control_worker() -> tuple[str, ...]:
     queues = "pems.dispatch,pems.read,pems.dlq"
-    return (*CELERY, "worker", "-Q", queues, "-n", "control@%h", "--concurrency", "6", *QUIET)
+    return (*CELERY, "worker", "-Q", queues, "-n", "control@%h", "-P", "threads", "--concurrency", "8", *QUIET)
 
 
 def beat(var_dir: Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Everything of pems-sync on this machine: for `make up`, the demo, tests and benchmarks."""
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -17,10 +18,11 @@ from deploy.local.options import Options
 from deploy.local.program import ROOT, Program, StackError, tied
 from deploy.local.roles import commands
 from deploy.local.services import Services, backing_services
-from deploy.local.state import StateDirectory, is_free
+from deploy.local.state import StateDirectory, is_free, write_atomically
 from deploy.local.supervisor import Supervisor
 
 READY_SECONDS = 60.0
+ADDRESSES = ("DATABASE_URL", "REDIS_URL", "PEMS_URL", "PEMS_USER", "PEMS_PASSWORD", "PEMS_TENANT", "PEMS_WEBHOOK_SECRET")
 BESIDE_THE_PULL = ("worker-write", "worker-control", "beat", "flower")  # they are up by the time web is
 
 
@@ -194,7 +196,15 @@ class Stack:
             if role in self.options.roles:
                 self.start_role(role)
 
+    def _leave_addresses(self) -> None:
+        """For `manage.py` in another terminal. Gone again when the stack stops."""
+        place = self.options.var_dir / "environment.json"
+        environment = self.environment("manage")
+        write_atomically(place, json.dumps({name: environment[name] for name in ADDRESSES}), mode=0o600)
+        self._ending.callback(place.unlink, missing_ok=True)
+
     def _prepare(self) -> None:
+        self._leave_addresses()
         self._report("Preparing the database")
         self.manage("migrate", "--noinput")
         self.manage("seed_demo")

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from pems_sync.client.answers import excerpt, outcome_of, page_of, parse_json, record_of, retry_after_seconds
 from pems_sync.client.base import (
@@ -30,7 +29,7 @@ from pems_sync.client.base import (
     Write,
 )
 from pems_sync.client.secrets import Credentials
-from pems_sync.client.transport import Answer, NotSent, Sent, send
+from pems_sync.client.transport import Answer, BoundedAdapter, NotSent, Sent, send
 from pems_sync.fields import FIELDS
 
 Shown = TypeVar("Shown")
@@ -43,8 +42,8 @@ class GatewayClient:
         self.base_url = base_url.rstrip("/")
         self.total_seconds = total_seconds
         self._session = requests.Session()
-        self._session.mount("http://", HTTPAdapter(max_retries=0, pool_maxsize=2))
-        self._session.mount("https://", HTTPAdapter(max_retries=0, pool_maxsize=2))
+        self._session.mount("http://", BoundedAdapter())
+        self._session.mount("https://", BoundedAdapter())
         self._session.trust_env = False  # no proxy or netrc of the machine gets to see credentials
         self._session.headers.update({"tenant": tenant, "Accept": "application/json"})
         credentials.apply(self._session)

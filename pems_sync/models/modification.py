@@ -17,7 +17,18 @@ from pems_sync.models.sets import SetQuerySet
 from pems_sync.states import FINAL, IN_FLIGHT, OPEN, DeadReason, State
 
 _STATES = [(state.value, state.value) for state in State]
+_LEASED = Q(lease_until__isnull=False, delivery_id__isnull=False)
+_REASONED = Q(dead_reason__isnull=False)
+_COMMITTED = Q(committed_at__isnull=False, queued_at__isnull=False, rank_at__isnull=False)
 _LANE = Q(state__in=sorted(OPEN)) | Q(state=State.DEAD, dead_reason=DeadReason.POISON)
+
+
+def _once(name: str, condition: Q, *fields: str) -> models.UniqueConstraint:
+    return models.UniqueConstraint(fields=fields, condition=condition, name=name)
+
+
+def _always(name: str, condition: Q) -> models.CheckConstraint:
+    return models.CheckConstraint(condition=condition, name=name)
 
 
 class Operation(models.TextChoices):
@@ -126,16 +137,16 @@ class Modification(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["record"], condition=Q(state__in=sorted(IN_FLIGHT)), name="i3_one_in_flight_per_record"),
-            models.UniqueConstraint(fields=["record"], condition=Q(is_head=True), name="one_head_per_record"),
-            models.UniqueConstraint(fields=["record", "author"], condition=Q(state=State.DRAFT), name="one_draft_per_author_and_record"),
-            models.CheckConstraint(condition=~Q(state__in=sorted(IN_FLIGHT)) | Q(is_head=True), name="only_a_head_is_in_flight"),
-            models.CheckConstraint(condition=Q(is_head=False) | _LANE, name="a_head_holds_its_lane"),
-            models.CheckConstraint(condition=~Q(state=State.SENDING) | Q(lease_until__isnull=False, delivery_id__isnull=False), name="sending_needs_a_lease"),
-            models.CheckConstraint(condition=Q(state=State.DEAD, dead_reason__isnull=False) | (~Q(state=State.DEAD) & Q(dead_reason__isnull=True)), name="dead_has_a_reason"),
-            models.CheckConstraint(condition=Q(state__in=[State.DRAFT, State.WITHDRAWN]) | Q(committed_at__isnull=False, queued_at__isnull=False, rank_at__isnull=False), name="committed_rows_have_times"),
-            models.CheckConstraint(condition=~Q(state__in=sorted(FINAL)) | Q(finished_at__isnull=False), name="final_rows_have_an_end"),
-        ]  # fmt: skip
+            _once("i3_one_in_flight_per_record", Q(state__in=sorted(IN_FLIGHT)), "record"),
+            _once("one_head_per_record", Q(is_head=True), "record"),
+            _once("one_draft_per_author_and_record", Q(state=State.DRAFT), "record", "author"),
+            _always("only_a_head_is_in_flight", ~Q(state__in=sorted(IN_FLIGHT)) | Q(is_head=True)),
+            _always("a_head_holds_its_lane", Q(is_head=False) | _LANE),
+            _always("sending_needs_a_lease", ~Q(state=State.SENDING) | _LEASED),
+            _always("dead_has_a_reason", (Q(state=State.DEAD) & _REASONED) | (~Q(state=State.DEAD) & ~_REASONED)),
+            _always("committed_rows_have_times", Q(state__in=[State.DRAFT, State.WITHDRAWN]) | _COMMITTED),
+            _always("final_rows_have_an_end", ~Q(state__in=sorted(FINAL)) | Q(finished_at__isnull=False)),
+        ]
         indexes = [
             models.Index(
                 fields=["organization", "rank_at"], condition=Q(state=State.QUEUED, is_head=True), name="mod_claim"

@@ -117,6 +117,7 @@ class _Commit:
     reason: str
 
     def run(self, drafts: list[Modification]) -> None:
+        """First all are queued, then each faces the stored record: two transitions, in the table as in the journal."""
         self.moves = Moves(self.work)
         lanes: dict[int, list[Modification]] = defaultdict(list)
         for row in self.rows:
@@ -125,8 +126,11 @@ class _Commit:
         for draft in drafts:
             lane = sorted(lanes[draft.record_id], key=lambda row: (row.queued_at or self.work.now, str(row.pk)))
             self._queue(draft, lane[-1] if lane else None)
-            self._meet(draft, lane)
-        jobs = {row.job_id for row in self.moves.rows.values() if row.job_id and row.state != State.QUEUED}
+        jobs = {row.job_id for row in self.moves.rows.values() if row.job_id and row.state == State.SUPERSEDED}
+        self.moves.flush()
+        for draft in drafts:
+            self._meet(draft, lanes[draft.record_id])
+        jobs |= {row.job_id for row in self.moves.rows.values() if row.job_id}
         self.moves.flush()
         report_progress(self.work, jobs)
 
@@ -134,7 +138,7 @@ class _Commit:
         before = self.moves.move(draft, State.QUEUED)
         draft.job, draft.reason = self.job, self.reason or draft.reason
         draft.priority, draft.committed_at, draft.queued_at = self.priority, self.work.now, self.work.now
-        draft.authorised_by = draft.author
+        draft.authorised_by, draft.at_risk = draft.author, []
         if tail is not None and may_fold(tail, draft, self.records[draft.record_id]):
             self._fold(draft, tail)
         draft.rank_at = rank(draft.queued_at or self.work.now, draft.priority)
@@ -167,7 +171,6 @@ class _Commit:
 
     def _meet(self, draft: Modification, lane: list[Modification]) -> None:
         """Face the stored record now, unless a head under way still has to settle: what moved may be its own write."""
-        draft.at_risk = []
         if not any(is_under_way(row) for row in lane):
             advance_alone(self.moves, draft, self.records[draft.record_id], actor=draft.author.username)
             draft.auto_merged = False  # the planner's own base was still whole, or a person is asked

@@ -74,7 +74,7 @@ def wait_until(holds: Callable[[], bool], seconds: float, otherwise: Callable[[]
 def fleet(place: Path, *, records: int = 300, knobs: dict[str, str] | None = None, workers: int = 2) -> Iterator[Fleet]:
     (place / "crash-points").mkdir(parents=True)
     options = Options(
-        var_dir=place, roles=ROLES, records=records, write_workers=workers, own_services=True, throwaway=True,
+        var_dir=place, roles=ROLES, records=records, write_workers=workers, own_services=True,
         passed_on=SHORT_WAITS | {"PEMS_CRASH_POINTS": str(place / "crash-points")} | (knobs or {}),
     )  # fmt: skip
     with Stack(options) as stack:

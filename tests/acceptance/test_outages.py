@@ -82,4 +82,5 @@ def test_a_sandbox_that_dies_keeps_what_it_applied(running: Fleet) -> None:
     for pid in running.stack.pids()["sandbox"]:
         os.kill(pid, signal.SIGKILL)
     second = running.edit("AFTER")
+    running.wait_for(second[0], "synced")
     all_synced_once(running, [first, second])

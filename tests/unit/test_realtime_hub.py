@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from pems_sync.models import JournalHead
+from realtime.feed import Feed
 from realtime.hub import hub_of_this_process
+from realtime.limits import Limits
 from realtime.reading import in_thread
-from tests.integration.realtime_cast import Listener, happen, path_for, seqs
+from tests.integration.realtime_cast import Listener, happen, loads, path_for, seqs
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 SILENT_LAYER = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -95,8 +97,8 @@ def test_no_hole_for_clients_that_come_and_go_while_others_write(rio, cast):
             await listener.open()
             await listener.resume(found[-1] if found else 0)
             for _ in range(3):
-                if len(found) < total:
-                    found += seqs(await listener.frame())
+                for seq in seqs(await listener.frame()) if len(found) < total else ():
+                    found += [seq] if seq == len(found) + 1 else []
             await listener.leave()
         return found
 
@@ -108,6 +110,24 @@ def test_no_hole_for_clients_that_come_and_go_while_others_write(rio, cast):
         return await asyncio.gather(*clients)
 
     assert asyncio.run(scenario()) == [list(range(1, total + 1))] * 3
+
+
+def test_a_bell_that_rings_while_the_feed_opens_repeats_nothing(rio):
+    last = happen(rio, 17)
+
+    async def opened_and_rung(delay: float) -> tuple[int, list[int]]:
+        feed = Feed(rio.pk, rio.slug, Limits())
+        feed.ring(last)
+        await asyncio.sleep(delay)
+        await asyncio.gather(feed.follow(), feed.opening)
+        batch = feed.next_batch(0)
+        assert batch
+        return feed.seq, seqs(loads(batch.text))
+
+    async def scenario() -> list[tuple[int, list[int]]]:
+        return [await opened_and_rung(delay / 2_000) for delay in range(40)]
+
+    assert asyncio.run(scenario()) == [(last, list(range(1, last + 1)))] * 40
 
 
 def test_after_a_restore_sockets_are_closed_to_start_over(rio, cast):
