@@ -3,8 +3,9 @@
 import os
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_process_init
+from celery.signals import setup_logging, task_failure, worker_init, worker_process_init
 from django.conf import settings
 from kombu import Queue
 
@@ -56,6 +57,15 @@ def _log_like_everybody_else(**_: Any) -> None:
     from config.logs import configure
 
     configure()
+
+
+@task_failure.connect
+def _tell_of_a_lost_child(sender: Any, exception: BaseException, args: Any, **_: Any) -> None:
+    """Runs in the worker that survived its child."""
+    if isinstance(exception, WorkerLostError) and sender.name == "pems_sync.deliver":
+        from pems_sync import dispatch
+
+        dispatch.worker_lost(str(args[0]))
 
 
 @worker_init.connect

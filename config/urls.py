@@ -2,10 +2,12 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
 from config import docs, errors, health
 
 urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("api/", include("pems_sync.api.urls")),
     path("api/", include("conflicts.api.urls")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import assert_never
 from uuid import UUID
 
 import structlog
@@ -155,6 +156,8 @@ class Delivery:
                 if reply.status is not None:
                     connections.answered(self.connection)
                 self._settle(rows, outcomes, notes)
+            case _:
+                assert_never(reply.outcomes)
 
     def _fault(self, rows: list[Modification], fault: Fault, notes: Mapping[UUID, Note]) -> None:
         throttled = fault.kind is FaultKind.THROTTLED

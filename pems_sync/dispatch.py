@@ -29,6 +29,11 @@ def deliver(delivery_id: UUID, *, shown: str) -> None:
     _send("pems_sync.deliver", [str(delivery_id)], shown=shown)
 
 
+def worker_lost(delivery_id: str) -> None:
+    """Rung by the worker itself, for a child that died. Lost, the lease expires all the same."""
+    _send("pems_sync.worker_lost", [delivery_id], shown=f"delivery {delivery_id}")
+
+
 def prove(modification_ids: Iterable[UUID], *, shown: str) -> None:
     _send("pems_sync.prove", [[str(modification_id) for modification_id in modification_ids]], shown=shown)
 

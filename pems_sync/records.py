@@ -54,7 +54,8 @@ class Shelf:
         made_by: UUID,
         due: datetime,
     ) -> None:
-        """PEMS confirmed a write without showing the record: its version and our values stand, unverified until read (`due`: now)."""
+        """PEMS confirmed a write without showing the record: its version and our values stand, unverified until read.
+        `due`: when that read is due."""
         if version > record.version:
             shown = PemsRecord(record.pfa_id, "", version, at, by, {**record.fields, **changes})
             self._apply(record, shown, made_by)

@@ -89,10 +89,8 @@ def _take_turn(connection_id: int) -> None:
 
 def _free_requests(connection: Connection, now: datetime) -> int:
     """How many more requests may be published. After a fault in a row only one: a canary."""
-    if connection.fault_streak > 1:
-        allowed = 1
-    else:
-        allowed = max(1, math.ceil(connection.requests_per_second * CLAIM_HORIZON_SECONDS))
+    by_pace = max(1, math.ceil(connection.requests_per_second * CLAIM_HORIZON_SECONDS))
+    allowed = 1 if connection.fault_streak > 1 else by_pace
     waiting = Modification.objects.filter(
         organization__connection=connection, state=State.SENDING, started_at=None, lease_until__gt=now
     )

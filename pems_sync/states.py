@@ -1,7 +1,7 @@
 """Every state of a modification, and every way from one to another.
 
 `TRANSITIONS` is the whole truth: services move rows only along it, a database trigger (migration 0002, tested
-against this table) refuses anything else, and the state diagram in README.md is drawn from it.
+against this table) refuses anything else, and the state diagram in pems_sync/README.md is drawn from it.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class DeadReason(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.DRAFT: frozenset({State.QUEUED, State.CONFLICTED, State.CONFIRMED, State.WITHDRAWN}),
+    State.DRAFT: frozenset({State.QUEUED, State.WITHDRAWN}),
     State.QUEUED: frozenset(
         {State.SENDING, State.CONFLICTED, State.CONFIRMED, State.SUPERSEDED, State.WITHDRAWN, State.DEAD}
     ),
     State.SENDING: frozenset({State.QUEUED, State.UNKNOWN, State.CONFIRMED, State.CONFLICTED, State.DEAD}),
-    State.UNKNOWN: frozenset({State.QUEUED, State.CONFIRMED, State.CONFLICTED, State.DEAD, State.WITHDRAWN}),
-    State.CONFLICTED: frozenset({State.QUEUED, State.CONFIRMED, State.WITHDRAWN}),
+    State.UNKNOWN: frozenset({State.QUEUED, State.CONFIRMED, State.CONFLICTED, State.DEAD}),
+    State.CONFLICTED: frozenset({State.QUEUED, State.WITHDRAWN}),
     State.DEAD: frozenset({State.QUEUED, State.CONFLICTED, State.CONFIRMED, State.WITHDRAWN}),
     State.CONFIRMED: frozenset(),
     State.SUPERSEDED: frozenset(),

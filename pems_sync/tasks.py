@@ -11,6 +11,7 @@ from pems_sync import crashpoints, delivery, inbound, proof, scheduling, sweepin
 from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
 from pems_sync.models import Modification, Record
+from pems_sync.services import crashing
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,12 @@ def dead_letter(modification_id: str) -> None:
         "dead_letter", organization=row.organization.slug, pfa_id=row.pfa_id, modification=modification_id,
         reason=row.dead_reason, code=row.error_code, fingerprint=row.fingerprint,
     )  # fmt: skip
+
+
+@shared_task(name="pems_sync.worker_lost")
+def worker_lost(delivery_id: str) -> None:
+    """A child of a write worker died with this delivery in hand."""
+    crashing.return_lost(UUID(delivery_id))
 
 
 @shared_task(name="pems_sync.sweep")

@@ -6,11 +6,11 @@ APPEND_ONLY = ("attempt", "attemptoutcome", "journalentry", "recordversion")
 
 # The transition table as of this migration. tests/integration/test_guards.py compares the trigger with states.py.
 TRANSITIONS = {
-    "draft": ["queued", "conflicted", "confirmed", "withdrawn"],
+    "draft": ["queued", "withdrawn"],
     "queued": ["sending", "conflicted", "confirmed", "superseded", "withdrawn", "dead"],
     "sending": ["queued", "unknown", "confirmed", "conflicted", "dead"],
-    "unknown": ["queued", "confirmed", "conflicted", "dead", "withdrawn"],
-    "conflicted": ["queued", "confirmed", "withdrawn"],
+    "unknown": ["queued", "confirmed", "conflicted", "dead"],
+    "conflicted": ["queued", "withdrawn"],
     "dead": ["queued", "conflicted", "confirmed", "withdrawn"],
 }
 

@@ -108,7 +108,9 @@ class Modification(models.Model):
     lease_until = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True, help_text="attempt written for the present lease")
     attempts = models.PositiveSmallIntegerField(default=0, help_text="burnt tries")
-    crashes = models.PositiveSmallIntegerField(default=0, help_text="leases lost to a dead worker")
+    crashes = models.PositiveSmallIntegerField(
+        default=0, help_text="weight of the crashes it was in: see sending.count_crash"
+    )
     batch_limit = models.PositiveSmallIntegerField(
         null=True, help_text="largest batch it may join, after a split or crash"
     )

@@ -10,9 +10,9 @@ import structlog
 from pems_sync.client.base import Write
 from pems_sync.clock import database_now
 from pems_sync.fields import FIELDS
-from pems_sync.journal import unit_of_work
+from pems_sync.journal import deadlock_retried, unit_of_work
 from pems_sync.models import Modification
-from pems_sync.services.sending import count_crash
+from pems_sync.services.sending import CERTAIN, POSSIBLE, count_crash
 from pems_sync.services.settlement import Settlement, in_portions
 from pems_sync.services.transitions import requeue, suspect
 from pems_sync.states import State
@@ -83,17 +83,35 @@ def _return_some(rows: Sequence[Modification]) -> None:
         settlement = Settlement.open(work, rows)
         for row in settlement.mine:
             if row.state == State.SENDING and row.lease_until and row.lease_until <= work.now:
-                _return(settlement, row)
+                _return(settlement, row, POSSIBLE)
         settlement.close()
 
 
-def _return(settlement: Settlement, row: Modification) -> None:
-    if row.started_at is None:
-        requeue(settlement.moves, row, actor="sweep", why="its worker did not start it in time")
-        settlement.moves.ring(row)
-        return
-    row.exposed = True
+@deadlock_retried
+def return_lost(delivery_id: UUID) -> int:
+    """A worker tells that its child died with this delivery in hand: no need to wait for the lease. How many rows."""
+    with unit_of_work() as work:
+        rows = Modification.objects.filter(delivery_id=delivery_id, state=State.SENDING)
+        settlement = Settlement.open(work, list(rows.select_related("organization", "author")))
+        for row in settlement.mine:
+            if row.state == State.SENDING:
+                _return(settlement, row, CERTAIN)
+        settlement.close()
+    return len(settlement.mine)
+
+
+def _return(settlement: Settlement, row: Modification, weight: int) -> None:
+    """An expired lease that was never started may only have waited for a busy fleet: that is no crash."""
+    moves, started = settlement.moves, row.started_at is not None
+    row.exposed = row.exposed or started
     row.lease_epoch += 1  # should the worker wake after all, what it says is stale (D4)
-    if not count_crash(settlement.moves, row, what="its worker died while sending it"):
+    if (started or weight == CERTAIN) and count_crash(
+        moves, row, what="its worker died with it in hand", weight=weight
+    ):
+        return
+    if started:
         cause = "the worker that sent it did not live to tell"
-        suspect(settlement.moves, row, cause=cause, read_at=settlement.work.now, actor="sweep")
+        suspect(moves, row, cause=cause, read_at=settlement.work.now, actor="sweep")
+    else:
+        requeue(moves, row, actor="sweep", why="its worker did not start it in time")
+        moves.ring(row)

@@ -20,7 +20,9 @@ from pems_sync.states import IN_FLIGHT, DeadReason, State
 log = structlog.get_logger(__name__)
 
 LEASE_MARGIN_SECONDS = 5.0
-MOST_CRASHES = 2
+CERTAIN, POSSIBLE, QUARANTINE_AT = 2, 1, 4
+"""Weights of a crash: the worker lived to tell that this edit killed its child, or the worker died altogether, of whatever.
+Two certain crashes quarantine an edit (D7); `kill -9` of a worker that happened to hold it, far less easily."""
 
 _identity: tuple[int, str] = (0, "")
 
@@ -106,14 +108,14 @@ def _same_lease(fresh: Modification, claimed: Modification, states: frozenset[St
     return fresh.state in states and fresh.lease_epoch == claimed.lease_epoch and started_alike
 
 
-def count_crash(moves: Moves, row: Modification, *, what: str) -> bool:
-    """A worker died, or stumbled, with this row in hand. From the second time on it is quarantined (D7); until then it
-    travels alone, so that it cannot take others along. Whether it was buried."""
-    row.crashes += 1
+def count_crash(moves: Moves, row: Modification, *, what: str, weight: int = CERTAIN) -> bool:
+    """A worker died, or stumbled, with this row in hand. Until it is quarantined it travels alone, so that it cannot take
+    others along. Whether it was buried."""
+    row.crashes += weight
     row.batch_limit = 1
     moves.keep(row)
-    if row.crashes < MOST_CRASHES:
+    if row.crashes < QUARANTINE_AT:
         return False
-    message = f"It stopped a worker {row.crashes} times ({what}). It waits for a person, and its record's lane with it."
+    message = f"It stopped workers again and again ({what}). It waits for a person, and its record's lane with it."
     bury(moves, row, reason=DeadReason.POISON, code="POISON", message=message, actor="worker")
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import assert_never
 from uuid import UUID
 
 from django.conf import settings
@@ -74,6 +75,8 @@ def _refuse(settlement: Settlement, row: Modification, outcome: Refusal, note: N
         case Unknown(cause):
             settlement.note(note, OutcomeKind.UNKNOWN, cause)
             suspect(moves, row, cause=cause, read_at=now + timedelta(seconds=settings.PROOF_DELAYS[0]), actor="worker")
+        case _:
+            assert_never(outcome)
 
 
 def burn(moves: Moves, row: Modification, *, error: str, retry_after_seconds: float | None = None) -> None:

@@ -125,9 +125,10 @@ def confirm(
     row.confirmed_version, row.adjusted = version, adjusted or {}
     row.exposed = row.may_still_land = False
     row.not_before, row.waits_for = None, ""
+    after = {"state": State.CONFIRMED, "how": how, **({"adjusted": adjusted} if adjusted else {})}
     moves.work.record(
         events.ModificationConfirmed(
-            **subject(row, actor), before=before, after={"state": State.CONFIRMED, "how": how, **({"adjusted": adjusted} if adjusted else {})},
+            **subject(row, actor), before=before, after=after,
             new_version=version, seconds=(moves.work.now - (row.queued_at or moves.work.now)).total_seconds(),
         )
     )  # fmt: skip
@@ -151,7 +152,8 @@ def conflict(
     moves.work.record(
         events.ModificationConflicted(
             **subject(row, actor), before=before, after={"state": State.CONFLICTED, "kind": kind}, conflict_id=uuid4(),
-            conflict_kind=kind, fields=fields, base=row.base, ours={**row.base, **row.changes}, theirs=theirs, pems_version=version,
+            conflict_kind=kind, fields=fields, base=row.base, ours={**row.base, **row.changes}, theirs=theirs,
+            pems_version=version,
         )
     )  # fmt: skip
 

@@ -21,7 +21,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pems_sync.client import secrets as vault
 from pems_sync.client import transport
-from pems_sync.client.base import BatchAbsent, BatchRefused, Fault, FaultKind, Missing, PemsRecord, ReadFailed, Rejected, Unknown, Write
+from pems_sync.client.base import (
+    BatchAbsent,
+    BatchRefused,
+    Fault,
+    FaultKind,
+    Missing,
+    PemsRecord,
+    ReadFailed,
+    Rejected,
+    Unknown,
+    Write,
+)
 from pems_sync.client.gateway import GatewayClient
 from pems_sync.client.secrets import Credentials
 from pems_sync.clock import database_now
@@ -211,7 +222,9 @@ def test_every_status_of_a_request(client, peculiar, status, body, single, batch
     for writes, expected in ((ONE, single), (TWO, batch)):
         said = client.push(writes).outcomes
         first = said[0] if isinstance(said, tuple) else said
-        assert (first.kind if isinstance(first, Fault) else first) == expected or type(first).__name__ == getattr(expected, "__name__", expected)
+        assert (first.kind if isinstance(first, Fault) else first) == expected or type(first).__name__ == getattr(
+            expected, "__name__", expected
+        )
     assert len(peculiar.seen) == 2, "nothing is resent and no redirect is followed"
 
 
@@ -262,7 +275,9 @@ def test_ids_and_reasons_are_escaped_in_an_address(client, peculiar):
     client.push([write("PFÄ/1?x=&#", "DELETE", reason="a&version=9 ü")])
     method, path, headers, _ = peculiar.seen[0]
     assert method == "DELETE"
-    assert path.startswith("/api/pems/pfa/PF%C3%84%2F1%3Fx%3D%26%23?version=4&modifiedBy=rio-planner&changeReason=a%26version%3D9")
+    assert path.startswith(
+        "/api/pems/pfa/PF%C3%84%2F1%3Fx%3D%26%23?version=4&modifiedBy=rio-planner&changeReason=a%26version%3D9"
+    )
     assert headers["Idempotency-Key"]
 
 
@@ -279,7 +294,9 @@ def test_every_request_carries_tenant_organization_and_an_id_of_its_own(client, 
 
 
 def test_an_api_key_goes_in_its_own_header(peculiar):
-    client = GatewayClient(base_url=peculiar.url, tenant="DEMO", credentials=Credentials(api_key="key"), total_seconds=1)
+    client = GatewayClient(
+        base_url=peculiar.url, tenant="DEMO", credentials=Credentials(api_key="key"), total_seconds=1
+    )
     client.push(ONE)
     headers = peculiar.seen[0][2]
     assert headers["X-API-Key"] == "key"
@@ -315,7 +332,9 @@ def test_reads_say_missing_failed_or_what_they_found(client, peculiar):
 
 def test_an_address_where_nobody_listens_is_unreachable(peculiar):
     peculiar.server_close()
-    client = GatewayClient(base_url="http://127.0.0.1:1", tenant="D", credentials=Credentials("u", "p"), total_seconds=1)
+    client = GatewayClient(
+        base_url="http://127.0.0.1:1", tenant="D", credentials=Credentials("u", "p"), total_seconds=1
+    )
     fault = client.push(ONE).outcomes
     assert (fault.kind, "127.0.0.1:1" in fault.message) == (FaultKind.UNREACHABLE, True)
     read = client.read(organization_code="RIO", pfa_id="PFA-1")
@@ -336,7 +355,9 @@ def certificate(tmp_path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    built = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+    )
     address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     signed = built.add_extension(address, critical=False).sign(key, hashes.SHA256())
     file = tmp_path / "server.pem"

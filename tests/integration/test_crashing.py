@@ -9,8 +9,8 @@ from pems_sync.client.base import Busy
 from pems_sync.clock import database_now
 from pems_sync.models import Attempt, Modification
 from pems_sync.services import sending
-from pems_sync.services.crashing import encoded, return_expired
-from pems_sync.services.sending import held_rows, start
+from pems_sync.services.crashing import encoded, return_expired, return_lost
+from pems_sync.services.sending import CERTAIN, held_rows, start
 from pems_sync.services.settlement import Note
 from pems_sync.services.settling import hand_back, settle_refused
 from pems_sync.states import DeadReason, State
@@ -95,6 +95,31 @@ def test_a_stale_finish_changes_nothing(engine):
     assert before.lease_epoch == rows[0].lease_epoch + 1, "the lease is fenced off"
 
 
+def test_a_worker_that_lost_a_child_tells_so_and_nothing_waits_for_the_lease(engine):
+    row, rows = held(engine)
+    begin(rows)
+    assert return_lost(rows[0].delivery_id) == 1
+    fresh = engine.row(row)
+    assert (fresh.state, fresh.exposed, fresh.batch_limit, fresh.crashes) == (State.UNKNOWN, True, 1, CERTAIN)
+    assert return_lost(rows[0].delivery_id) == 0, "told twice"
+    engine.settle()
+    assert engine.state(row) is State.CONFIRMED
+
+
+@pytest.mark.parametrize(("told", "times", "state"), [(True, 2, State.DEAD), (False, 3, State.QUEUED), (False, 4, State.DEAD)])
+def test_two_lost_children_quarantine_an_edit_but_not_two_dead_workers(engine, told, times, state):
+    """D7: a worker that dies altogether may have died of anything, so that weighs half."""
+    row = engine.edit(engine.records[0], model="1")
+    for _ in range(times):
+        engine.skip_waits()
+        delivery_id = engine.claim()[0].delivery_id
+        begin(held_rows(delivery_id))
+        _ = return_lost(delivery_id) if told else engine.expire_leases()
+        engine.prove()
+    fresh = engine.row(row)
+    assert (fresh.state, fresh.dead_reason) == (state, DeadReason.POISON if state is State.DEAD else None)
+
+
 def test_the_second_holder_of_a_message_cannot_hand_back_what_the_first_one_started(engine):
     """The same message twice: both read the claim, one starts, the other finds no room in the pace."""
     row, first = held(engine)
@@ -118,7 +143,7 @@ def test_an_edit_that_cannot_be_encoded_is_quarantined_at_the_second_time_and_ta
     assert engine.row(rows[1]).batch_limit == 1
     engine.settle()
     poison = engine.row(rows[1])
-    assert (poison.state, poison.dead_reason, poison.crashes, poison.attempts) == (State.DEAD, DeadReason.POISON, 2, 0)
+    assert (poison.state, poison.dead_reason, poison.crashes, poison.attempts) == (State.DEAD, DeadReason.POISON, 4, 0)
     assert (poison.is_head, poison.may_still_land) == (True, False)
     assert_invariants(engine.organization)
 
@@ -135,7 +160,7 @@ def test_an_edit_that_kills_its_worker_twice_is_quarantined_and_may_still_land(e
     row, rows = held(engine)
     for _ in range(2):
         begin(rows)
-        engine.expire_leases()
+        return_lost(rows[0].delivery_id)
         if engine.state(row) is State.DEAD:
             break
         engine.prove()
@@ -143,7 +168,7 @@ def test_an_edit_that_kills_its_worker_twice_is_quarantined_and_may_still_land(e
         rows = held_rows(engine.claim()[0].delivery_id)
     poison = engine.row(row)
     assert (poison.dead_reason, poison.may_still_land, poison.is_head) == (DeadReason.POISON, True, True)
-    assert "2 times" in poison.error_message
+    assert "again and again" in poison.error_message
     assert_invariants(engine.organization)
 
 

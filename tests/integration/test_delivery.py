@@ -242,6 +242,30 @@ def test_a_409_whose_record_cannot_be_read_yet_is_tried_again_and_burns_nothing(
     assert engine.state(row) is State.CONFIRMED
 
 
+@pytest.mark.parametrize("trouble", [lambda *_, **__: False, None], ids=["no room", "no Redis"])
+def test_a_409_without_room_or_redis_to_read_waits_and_burns_nothing(engine, monkeypatch, trouble):
+    record = engine.records[0]
+    row = engine.edit(record, model="NEW-1")
+    engine.sandbox.edit(record.pfa_id, {"areaSilo": "Moved"})
+    monkeypatch.setattr(Pace, "wait", trouble or redis_is_gone)
+    engine.send()
+    assert (engine.state(row), engine.row(row).attempts) == (State.QUEUED, 0)
+    assert outcomes(row) == ["fault"]
+
+
+def redis_is_gone(*_, **__):
+    raise PaceUnavailableError("the pace cannot be kept without Redis")
+
+
+def test_a_429_is_settled_though_redis_went_away(engine, monkeypatch):
+    row = engine.edit(engine.records[0], model="NEW-1")
+    engine.sandbox.script("status_429")
+    monkeypatch.setattr(Pace, "hold", redis_is_gone)
+    engine.send()
+    assert engine.state(row) is State.QUEUED
+    assert outcomes(row) == ["fault"]
+
+
 def test_a_409_of_a_version_that_pems_still_shows_burns_an_attempt(engine):
     row = engine.edit(engine.records[0], model="NEW-1")
     engine.sandbox.script("status_409")
@@ -396,7 +420,9 @@ def test_an_identical_resend_has_the_same_key_and_a_rebased_one_a_new_key(engine
     engine.sandbox.faults(script=[{"kind": "reset_before", "pfaId": same.pfa_id}])
     engine.sandbox.edit(rebased.pfa_id, {"areaSilo": "Moved"})
     engine.settle()
-    keys = {row.pk: list(row.ledger.order_by("epoch").values_list("idempotency_key", flat=True)) for row in (same, rebased)}
+    keys = {
+        row.pk: list(row.ledger.order_by("epoch").values_list("idempotency_key", flat=True)) for row in (same, rebased)
+    }
     assert len(keys[same.pk]) == 2
     assert len(set(keys[same.pk])) == 1
     assert len(set(keys[rebased.pk])) == len(keys[rebased.pk]) == 2
@@ -462,15 +488,11 @@ def test_without_redis_nothing_is_sent_and_nothing_is_burnt(engine, monkeypatch)
 
 def test_redis_gone_between_start_and_sending_hands_the_rows_back(engine, monkeypatch):
     row = engine.edit(engine.records[0], model="NEW-1")
-    monkeypatch.setattr(Pace, "enter", raise_gone)
+    monkeypatch.setattr(Pace, "enter", redis_is_gone)
     engine.send()
     assert engine.state(row) is State.QUEUED
     assert outcomes(row) == ["not_sent"]
     assert engine.applied(row) == []
-
-
-def raise_gone(*_):
-    raise PaceUnavailableError("the pace cannot be kept without Redis")
 
 
 def test_a_slot_that_was_missed_is_reserved_anew(engine, monkeypatch):
@@ -527,7 +549,7 @@ def test_what_was_paused_after_the_claim_is_handed_back(engine):
     assert engine.applied(row) == []
 
 
-@pytest.mark.parametrize("reason", ["", "Überholt; größer & <besser> 🚜 \"q\" 100%?#", "a\nb"])
+@pytest.mark.parametrize("reason", ["", 'Überholt; größer & <besser> 🚜 "q" 100%?#', "a\nb"])
 def test_reasons_travel_as_they_were_typed_also_in_an_address(engine, reason):
     edited, deleted = engine.records[:2]
     rows = [engine.edit(edited, model="NEW-1"), engine.edit(deleted, isDiscontinued=True)]

@@ -81,7 +81,9 @@ def test_a_record_of_another_organization_or_one_that_is_gone_does_not_exist(eng
         save(engine, record, {"model": "A"})
 
 
-@pytest.mark.parametrize("changes", [{}, {"nope": 1}, {"forecastEnd": "1999-01-01"}, {"isDiscontinued": True, "model": "A"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"nope": 1}, {"forecastEnd": "1999-01-01"}, {"isDiscontinued": True, "model": "A"}]
+)
 def test_what_is_broken_is_refused_and_nothing_is_kept(engine, record, changes):
     with pytest.raises(InvalidChangesError):
         save(engine, record, changes)
@@ -116,7 +118,12 @@ def test_several_drafts_each_succeed_or_fail_on_their_own(engine):
             DraftInput(one.pfa_id, {"areaSilo": "East"}, one.version),
         ],
     )
-    assert [type(result).__name__ for result in results] == ["SavedDraft", "NotFoundError", "InvalidChangesError", "SavedDraft"]
+    assert [type(result).__name__ for result in results] == [
+        "SavedDraft",
+        "NotFoundError",
+        "InvalidChangesError",
+        "SavedDraft",
+    ]
     assert Modification.objects.get().changes == {"model": "A", "areaSilo": "East"}
 
 

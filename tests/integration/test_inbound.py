@@ -45,7 +45,10 @@ def test_unchanged_rows_write_nothing(engine):
     versions, entries = RecordVersion.objects.count(), JournalEntry.objects.filter(kind="record_changed").count()
     pulled = engine.pull()
     assert (pulled.changed, pulled.broken) == (0, [])
-    assert (RecordVersion.objects.count(), JournalEntry.objects.filter(kind="record_changed").count()) == (versions, entries)
+    assert (RecordVersion.objects.count(), JournalEntry.objects.filter(kind="record_changed").count()) == (
+        versions,
+        entries,
+    )
 
 
 def test_a_changed_row_is_stored_and_told(engine, record):

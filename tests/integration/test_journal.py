@@ -49,8 +49,11 @@ def test_a_chain_verifies_and_the_first_broken_entry_is_named(rio):
     [
         ("DELETE FROM pems_sync_journalentry WHERE position = 3", 4),
         ("UPDATE pems_sync_journalentry SET previous_hash = repeat('0', 64) WHERE position = 5", 5),
-        ("UPDATE pems_sync_journalentry SET after = '{\"model\": \"x\"}' WHERE position = 2", 2),
-        ("UPDATE pems_sync_journalentry SET recorded_at = recorded_at + interval '1 microsecond' WHERE position = 6", 6),
+        ('UPDATE pems_sync_journalentry SET after = \'{"model": "x"}\' WHERE position = 2', 2),
+        (
+            "UPDATE pems_sync_journalentry SET recorded_at = recorded_at + interval '1 microsecond' WHERE position = 6",
+            6,
+        ),
         ("DELETE FROM pems_sync_journalentry WHERE position = 1", 2),
     ],
 )
@@ -162,7 +165,11 @@ def test_finished_work_is_counted_by_the_hour(rio):
             work.record(
                 events.ModificationConfirmed(organization_id=rio.pk, actor="worker", new_version=5, seconds=seconds)
             )
-        work.record(events.ModificationBuried(organization_id=rio.pk, actor="w", error="", dead_reason="rejected", retry_count=0))
+        work.record(
+            events.ModificationBuried(
+                organization_id=rio.pk, actor="w", error="", dead_reason="rejected", retry_count=0
+            )
+        )
     tally = HourTally.objects.get(organization=rio)
     assert (tally.confirmed, tally.failed, tally.conflicts, sum(tally.latency)) == (4, 1, 0, 4)
     assert tally.hour == database_now().replace(minute=0, second=0, microsecond=0)

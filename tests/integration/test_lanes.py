@@ -217,6 +217,22 @@ def test_p_after_p_with_a_foreign_write_in_between_asks(engine, record):
     assert engine.state(second) is State.CONFLICTED
 
 
+def test_p_after_p_where_the_record_moved_on_meanwhile_is_compared_with_it(engine, record):
+    """Our write became v5 and its reply was lost; a foreign v6 was stored before it was proven."""
+    first, claim = under_way(engine, record, model="1")
+    second = engine.edit(record, model="2")
+    engine.sandbox.script("lost_reply")
+    delivery.deliver(claim.delivery_id)
+    engine.sandbox.edit(record.pfa_id, {"areaSilo": "Moved"})
+    engine.prove()
+    row = engine.row(second)
+    assert engine.state(first) is State.CONFIRMED
+    assert (row.state, row.base["model"], row.expected_version) == (State.QUEUED, "1", record.version + 2)
+    assert told(record) == [["areaSilo"]]
+    engine.settle()
+    assert engine.in_pems(record)["model"] == "2"
+
+
 def test_our_own_write_that_comes_back_first_is_an_echo(engine, record):
     """The webhook of our own write usually arrives before its reply."""
     row = engine.edit(record, model="1")

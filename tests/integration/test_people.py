@@ -28,7 +28,11 @@ def dead(engine, record=None, kind="item_422", **changes):
 
 def test_a_queued_retrying_failed_or_conflicted_edit_can_be_withdrawn(engine):
     queued = engine.edit(engine.records[0], model="1")
-    failed = dead(engine, engine.records[1]) if withdraw_modification(membership=engine.member(), modification=queued) else None
+    failed = (
+        dead(engine, engine.records[1])
+        if withdraw_modification(membership=engine.member(), modification=queued)
+        else None
+    )
     retrying = engine.edit(engine.records[2], model="1")
     engine.sandbox.script("item_423")
     engine.send()

@@ -7,6 +7,7 @@ import pytest
 
 from pems_sync import proof, sweeping
 from pems_sync.client import secrets
+from pems_sync.client.pace import Pace
 from pems_sync.clock import database_now
 from pems_sync.drift import ConflictKind
 from pems_sync.errors import IllegalTransitionError
@@ -218,6 +219,21 @@ def test_without_a_pace_or_credentials_the_proof_is_put_off(engine, monkeypatch)
     assert engine.state(row) is State.UNKNOWN
     assert "credentials" in engine.row(row).waits_for
     monkeypatch.setattr(secrets, "_cached", None)
+
+
+def test_without_room_in_the_pace_nothing_is_proven(engine, monkeypatch):
+    rows = [unknown(engine, record) for record in engine.records[:6]]
+    monkeypatch.setattr(Pace, "wait", lambda *_, **__: False)
+    engine.prove()
+    assert {engine.state(row) for row in rows} == {State.UNKNOWN}
+    assert "no room" in engine.row(rows[0]).waits_for
+
+
+def test_a_list_that_cannot_be_read_leaves_the_single_reads(engine):
+    rows = [unknown(engine, record) for record in engine.records[:6]]
+    engine.sandbox.script("status_500", operation="LIST")
+    engine.prove()
+    assert {engine.state(row) for row in rows} == {State.CONFIRMED}
 
 
 def test_two_provers_read_once(engine):

@@ -133,7 +133,9 @@ def test_nothing_is_claimed_for_what_must_not_send(rio, cast, settings, unwillin
     elif unwilling == "organization":
         Organization.objects.filter(pk=rio.pk).update(paused_at=now)
     else:
-        Connection.objects.update(**{"paused_at": now} if unwilling == "paused" else {"held_until": now + timedelta(seconds=9)})
+        Connection.objects.update(
+            **{"paused_at": now} if unwilling == "paused" else {"held_until": now + timedelta(seconds=9)}
+        )
     assert claimed(rio.connection) == []
 
 

@@ -1,16 +1,20 @@
 """One outcome per row becomes its next state; a bad row never takes the others with it (PROTOCOL.md, Outcomes)."""
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
 from pems_sync import delivery, inbound, scheduling
 from pems_sync.client import gateway
 from pems_sync.client.base import Confirmed
 from pems_sync.clock import database_now
+from pems_sync.journal import unit_of_work
 from pems_sync.models import Attempt, JournalEntry, Modification, Record, RecordVersion
 from pems_sync.services import settlement
-from pems_sync.services.settling import settle_confirmed
 from pems_sync.services.people import retry_modification
 from pems_sync.services.settlement import portions
+from pems_sync.services.settling import settle_confirmed
+from pems_sync.services.transitions import Moves
 from pems_sync.states import DeadReason, State
 from tests.invariants import assert_applied_once, assert_invariants, assert_stored_equals_pems
 
@@ -198,3 +202,17 @@ def test_a_characterful_answer_of_pems_is_kept_as_far_as_a_database_can(engine, 
     monkeypatch.setattr(gateway, "parse_json", lambda content: parse(said))
     engine.send()
     assert (engine.state(row), engine.row(row).error_message) == (State.DEAD, "not  now")
+
+
+def test_there_is_no_way_from_a_state_to_one_that_the_table_does_not_name(engine):
+    row = engine.edit(engine.records[0], model="1")
+    with unit_of_work() as work, pytest.raises(ValueError, match="no way from queued to unknown"):
+        Moves(work).move(row, State.UNKNOWN)
+
+
+def test_a_lost_deadlock_is_never_taken_for_a_defect_of_the_row(engine):
+    """It is let through, so that the whole transaction is carried out again."""
+    row = engine.edit(engine.records[0], model="1")
+    with pytest.raises(OperationalError), unit_of_work() as work, Moves(work).alone(row):
+        raise OperationalError from psycopg.errors.DeadlockDetected()
+    assert engine.state(row) is State.QUEUED

@@ -8,11 +8,28 @@ from uuid import UUID
 import pytest
 
 from pems_sync.client.answers import excerpt, outcome_of, page_of, parse_json, record_of, retry_after_seconds
-from pems_sync.client.base import Busy, Confirmed, Drifted, Gone, PemsRecord, ReadFailed, Rejected, Unknown, Write, all_pages
+from pems_sync.client.base import (
+    Busy,
+    Confirmed,
+    Drifted,
+    Gone,
+    PemsRecord,
+    ReadFailed,
+    Rejected,
+    Unknown,
+    Write,
+    all_pages,
+)
 
 NOW = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 WRITE = Write(UUID(int=1), "UPDATE", "PFA-1", "RIO", 4, {"model": "1"}, "rio-planner", "why")
-SHOWN = {"pfaId": "PFA-1", "organizationCode": "RIO", "version": 5, "updatedAt": "2026-01-31T10:30:00Z", "updatedBy": "x"}
+SHOWN = {
+    "pfaId": "PFA-1",
+    "organizationCode": "RIO",
+    "version": 5,
+    "updatedAt": "2026-01-31T10:30:00Z",
+    "updatedBy": "x",
+}
 
 
 def outcome(status, body=None, wait=None):
@@ -32,7 +49,9 @@ def test_retry_after_is_seconds_or_a_date(header, seconds):
 
 
 def test_200_with_a_record_is_confirmed():
-    answer = outcome(200, {"success": True, "pfaId": "PFA-1", "newVersion": 5, "updatedAt": "2026-01-31T10:30:00", "record": SHOWN})
+    answer = outcome(
+        200, {"success": True, "pfaId": "PFA-1", "newVersion": 5, "updatedAt": "2026-01-31T10:30:00", "record": SHOWN}
+    )
     assert isinstance(answer, Confirmed)
     assert (answer.new_version, answer.updated_at) == (5, datetime(2026, 1, 31, 10, 30, tzinfo=UTC))
     assert answer.record is not None
@@ -60,8 +79,12 @@ def test_the_table_of_answers_for_one_edit():
     assert outcome(409, "?") == Drifted(None)
     assert outcome(404, {"error": "NOT_FOUND"}) == Gone()
     assert isinstance(outcome(404, {}), Unknown)
-    assert outcome(422, {"error": "BUSINESS_RULE", "message": "no", "field": "dor"}) == Rejected("BUSINESS_RULE", "no", "dor")
-    assert outcome(400, {"error": "INVALID_REQUEST", "fieldErrors": {"dor": "bad"}}) == Rejected("INVALID_REQUEST", "dor: bad", "dor")
+    assert outcome(422, {"error": "BUSINESS_RULE", "message": "no", "field": "dor"}) == Rejected(
+        "BUSINESS_RULE", "no", "dor"
+    )
+    assert outcome(400, {"error": "INVALID_REQUEST", "fieldErrors": {"dor": "bad"}}) == Rejected(
+        "INVALID_REQUEST", "dor: bad", "dor"
+    )
     assert outcome(413) == Rejected("HTTP_413", "PEMS answered 413", "")
     assert outcome(423, {"message": "locked"}, "4") == Busy("locked", 4.0)
     assert outcome(503) == Busy("PEMS answered 503", None)
@@ -74,7 +97,9 @@ def test_what_is_no_json_is_none(content):
 
 
 def test_characters_that_no_database_holds_are_left_out():
-    said = parse_json(b'{"message":"a\\u0000b\\ud800c","list":["\\u0000"],"pair":"\\ud83d\\ude9c","n":1,"\\u0000k":NaN}')
+    said = parse_json(
+        b'{"message":"a\\u0000b\\ud800c","list":["\\u0000"],"pair":"\\ud83d\\ude9c","n":1,"\\u0000k":NaN}'
+    )
     assert said == {"message": "abc", "list": [""], "pair": "🚜", "n": 1, "k": None}
 
 
@@ -94,7 +119,10 @@ def test_a_record_that_cannot_be_read_is_refused(shown):
 
 
 def test_a_broken_row_does_not_stop_its_page():
-    page = page_of({"items": [SHOWN, {**SHOWN, "pfaId": "PFA-2", "version": None}, 5], "nextCursor": "c", "total": 3}, organization_code="RIO")
+    page = page_of(
+        {"items": [SHOWN, {**SHOWN, "pfaId": "PFA-2", "version": None}, 5], "nextCursor": "c", "total": 3},
+        organization_code="RIO",
+    )
     assert [record.pfa_id for record in page.records] == ["PFA-1"]
     assert [row.pfa_id for row in page.broken] == ["PFA-2", "None"]
     assert (page.next_cursor, page.total) == ("c", 3)

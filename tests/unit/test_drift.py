@@ -57,7 +57,9 @@ def test_disjoint_changes_that_together_break_a_rule_ask_a_person():
     changes = {"forecastStart": "2026-02-01"}
     assert verdict(changes, {"areaSilo": "East"}, stored=stored) == Disjoint()
     now = {**stored, "isActualized": True}
-    found = compare(base=base_for({"isDiscontinued": True}, stored), changes={"isDiscontinued": True}, theirs=now, delete=False)
+    found = compare(
+        base=base_for({"isDiscontinued": True}, stored), changes={"isDiscontinued": True}, theirs=now, delete=False
+    )
     assert found == Overlap(ConflictKind.EDIT_EDIT, ("isDiscontinued",))
 
 
@@ -127,7 +129,10 @@ def test_every_foreign_change_of_a_unit_of_ours_is_noticed(sides):
     if moved_fields(base, theirs):
         agreed = all(
             {name: theirs[name] for name in UNITS[unit]}
-            in ({name: stored[name] for name in UNITS[unit]}, {name: changes.get(name, stored[name]) for name in UNITS[unit]})
+            in (
+                {name: stored[name] for name in UNITS[unit]},
+                {name: changes.get(name, stored[name]) for name in UNITS[unit]},
+            )
             for unit in {unit_of(name) for name in changes}
         )
         assert isinstance(found, Overlap) or (agreed and not theirs["isDiscontinued"])

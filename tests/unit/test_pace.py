@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -80,7 +81,7 @@ def test_a_flush_of_redis_does_not_double_the_rate(store):
     store.flushdb()
     times = arrivals(started)
     assert most_in_a_second(times) <= LIMIT
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     assert max(gaps) > 1.0, "a missing key is waited out"
     assert len(times) > LIMIT
 
@@ -98,7 +99,7 @@ def test_inbound_takes_its_share_and_costs_writes_no_more_than_that(store):
 def test_slots_are_spaced_a_little_wider_than_the_limit(pace):
     slots = [pace.reserve() for _ in range(5)]
     assert all(isinstance(slot, Slot) for slot in slots)
-    gaps = {after.at - before.at for before, after in zip(slots, slots[1:], strict=False)}
+    gaps = {after.at - before.at for before, after in itertools.pairwise(slots)}
     assert gaps == {int(1_000_000 * 1.02 / LIMIT)}
 
 
