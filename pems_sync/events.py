@@ -82,6 +82,7 @@ class ModificationSuperseded(Event):
 @dataclass(frozen=True, kw_only=True)
 class ModificationWithdrawn(Event):
     kind = "modification_withdrawn"
+    modification_id: UUID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +161,8 @@ class ModificationConflicted(Event):
 
     kind = "modification_conflicted"
     wire_type = "SYNC_CONFLICT"
+    organization_id: int
+    modification_id: UUID
     conflict_id: UUID
     conflict_kind: str
     fields: tuple[str, ...]

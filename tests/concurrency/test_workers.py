@@ -37,7 +37,8 @@ def test_two_deliveries_of_one_message_send_once(engine):
 def test_two_pumps_never_claim_the_same_edit(engine):
     Connection.objects.update(requests_per_second=40)
     rows = [engine.edit(record, model="1") for record in engine.records[:20]]
-    claims = sum(together(*[lambda: scheduling.claim(engine.organization.connection_id)] * 4), [])
+    pumps = together(*[lambda: scheduling.claim(engine.organization.connection_id)] * 4)
+    claims = [claim for each in pumps for claim in each]
     claimed = [row.pk for claim in claims for row in claim.rows]
     assert len(claimed) == len(set(claimed)) == len(rows)
     assert len(claims) <= 20, "the pace of half a second, whoever pumps"

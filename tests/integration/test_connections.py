@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.server.pause_seconds)
         self.close_connection = True
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815
+    do_GET = do_PUT = do_POST = do_DELETE = do_any
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -339,6 +340,28 @@ def test_an_address_where_nobody_listens_is_unreachable(peculiar):
     assert (fault.kind, "127.0.0.1:1" in fault.message) == (FaultKind.UNREACHABLE, True)
     read = client.read(organization_code="RIO", pfa_id="PFA-1")
     assert read.fault.kind is FaultKind.UNREACHABLE
+
+
+def test_an_address_that_swallows_packets_is_unreachable(client, monkeypatch):
+    """Nothing was sent: the connection was never made."""
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.2)
+    swallowing = socket.socket()
+    swallowing.bind(("127.0.0.1", 0))
+    swallowing.listen(0)
+    filling = [socket.socket() for _ in range(3)]
+    for each in filling:
+        each.setblocking(False)
+        each.connect_ex(swallowing.getsockname())
+    client.base_url = f"http://127.0.0.1:{swallowing.getsockname()[1]}"
+    fault = client.push(ONE).outcomes
+    for each in (*filling, swallowing):
+        each.close()
+    assert fault.kind is FaultKind.UNREACHABLE
+
+
+def test_an_answer_that_never_comes_is_unknown(client, peculiar):
+    peculiar.says, peculiar.pause_seconds = [b""], 2.0
+    assert isinstance(client.push(ONE).outcomes[0], Unknown)
 
 
 def test_size_is_measured_as_it_is_sent(client, peculiar):

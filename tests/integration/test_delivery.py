@@ -464,9 +464,10 @@ def test_a_delivery_that_raises_leaves_rows_that_their_lease_frees(engine, monke
     """An exception nobody expected: nothing is stuck, and what may have been sent is proven first."""
     row = engine.edit(engine.records[0], model="NEW-1")
     (claim,) = engine.claim()
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patched:
         patched.setattr(delivery, "notes_of", lambda *_: 1 / 0)
-        delivery.deliver(claim.delivery_id)
+        with pytest.raises(ZeroDivisionError):
+            delivery.deliver(claim.delivery_id)
     assert engine.state(row) is State.SENDING
     engine.expire_leases()
     assert engine.state(row) is State.UNKNOWN
@@ -515,6 +516,24 @@ def test_when_the_pace_has_no_room_rows_go_back_unsent(engine):
     engine.send()
     assert (engine.state(row), engine.row(row).ledger.count()) == (State.QUEUED, 0)
     assert engine.connection().held_until > database_now(), "nothing need be claimed before"
+
+
+def test_when_the_pace_has_room_again_in_a_moment_the_connection_need_not_rest(engine):
+    row = engine.edit(engine.records[0], model="NEW-1")
+    connect.pace_for(engine.connection()).hold(1.2)
+    engine.send()
+    assert engine.state(row) is State.QUEUED
+    assert engine.connection().held_until is None
+
+
+def test_a_record_that_vanished_between_the_409_and_the_read_asks(engine):
+    record = engine.records[0]
+    row = engine.edit(record, model="NEW-1")
+    engine.sandbox.remove(record.pfa_id)
+    engine.sandbox.script("status_409")
+    engine.send()
+    assert engine.state(row) is State.CONFLICTED
+    assert row.conflicts.get().kind == "edit_deleted"
 
 
 def test_when_the_pace_fills_up_after_the_start_rows_go_back_unsent(engine, monkeypatch):

@@ -69,11 +69,11 @@ def test_append_only_tables_refuse_update_delete_and_truncate(row, rio, model):
         organization=rio, position=1, kind="x", actor="a", recorded_at=database_now(), previous_hash="", hash=""
     )
     run("SET CONSTRAINTS ALL IMMEDIATE")
-    table, some = model._meta.db_table, {"pk": model.objects.first().pk}
+    table = model._meta.db_table
     column = next(field.column for field in model._meta.concrete_fields if not field.primary_key)
-    for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
+    for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):  # noqa: S608  (names of the model)
         assert "append-only" in refused(lambda sql=statement: run(sql))
-    assert model.objects.filter(**some).exists()
+    assert model.objects.exists()
 
 
 def run(sql):
@@ -102,7 +102,10 @@ def test_one_draft_per_author_and_record(rio, cast, row):
 
 
 def test_an_attempt_once_per_epoch_i4(row):
-    fields = {"modification": row, "epoch": 1, "delivery_id": row.pk, "version_sent": 4, "idempotency_key": row.pk, "request": {}, "worker": "w", "started_at": database_now()}  # fmt: skip
+    fields = {
+        "modification": row, "epoch": 1, "delivery_id": row.pk, "version_sent": 4, "idempotency_key": row.pk, "request": {},
+        "worker": "w", "started_at": database_now(),
+    }  # fmt: skip
     Attempt.objects.create(**fields)
     assert "i4_attempt_once_per_epoch" in refused(lambda: Attempt.objects.create(**fields))
 

@@ -207,7 +207,9 @@ def test_a_refresh_of_what_is_gone_buries_the_record_and_asks_about_its_edits(en
     open_edit, draft = engine.edit(record, areaSilo="East"), engine.draft(record, by=cast.second, model="2")
     engine.sandbox.remove(record.pfa_id)
     inbound.refresh(row)
-    assert stored(record).deleted_at is not None
+    gone_at = stored(record).deleted_at
+    inbound.mark_gone(record)
+    assert stored(record).deleted_at == gone_at is not None
     assert engine.state(open_edit) is State.CONFLICTED
     assert open_edit.conflicts.get().kind == "edit_deleted"
     assert engine.row(draft).at_risk == ["isDiscontinued"]

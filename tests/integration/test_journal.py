@@ -1,5 +1,7 @@
 """The journal: dense, chained, honest about who and why; and one transaction's news together."""
 
+from contextlib import suppress
+
 import psycopg
 import pytest
 from django.db import OperationalError, connection
@@ -104,7 +106,7 @@ def test_a_receiver_that_raises_undoes_the_transaction(rio):
 def test_a_part_that_fails_alone_takes_its_events_with_it(rio):
     with unit_of_work() as work:
         work.record(saved(rio))
-        with pytest.raises(ZeroDivisionError), work.savepoint():
+        with suppress(ZeroDivisionError), work.savepoint():
             Organization.objects.filter(pk=rio.pk).update(name="changed")
             work.record(saved(rio))
             raise ZeroDivisionError

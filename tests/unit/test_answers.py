@@ -40,12 +40,17 @@ def outcome(status, body=None, wait=None):
     ("header", "seconds"),
     [
         ("7", 7.0), (7, 7.0), ("0.5", 0.5), ("-3", 0.0), ("99999", 3600.0), ("inf", 3600.0), ("nan", None), ("soon", None),
-        (None, None), (True, None), ("", None), ([], None),
-        ("Sat, 31 Jan 2026 10:00:30 GMT", 30.0), ("Sat, 31 Jan 2026 09:00:00 GMT", 0.0), ("Sat, 31 Jan 2026 10:00:30 -0000", None),
+        (None, None), (True, None), ("", None), ([], None), ("Sat, 31 Jan 2026 10:00:30 GMT", 30.0),
+        ("Sat, 31 Jan 2026 09:00:00 GMT", 0.0), ("Sat, 31 Jan 2026 10:00:30 -0000", None),
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     assert retry_after_seconds(header, now=NOW) == seconds
+
+
+def test_a_time_that_cannot_be_read_is_unknown():
+    answer = outcome(200, {"success": True, "pfaId": "PFA-1", "newVersion": 5, "updatedAt": "yesterday"})
+    assert answer == Confirmed(5, None, None)
 
 
 def test_200_with_a_record_is_confirmed():
@@ -110,8 +115,10 @@ def test_a_row_of_another_organization_is_refused_also_when_its_code_begins_alik
 
 @pytest.mark.parametrize(
     "shown",
-    [None, [], {}, {**SHOWN, "pfaId": ""}, {**SHOWN, "pfaId": "x" * 65}, {**SHOWN, "pfaId": "PFA-2"}, {**SHOWN, "version": 0},
-     {**SHOWN, "monthlyRate": "x"}, {**SHOWN, "monthlyRate": 1e40}, {**SHOWN, "forecastEnd": "soon"}, {**SHOWN, "hasPlan": "yes"}],
+    [None, [], {}, *({**SHOWN, **wrong} for wrong in (
+        {"pfaId": ""}, {"pfaId": "x" * 65}, {"pfaId": "PFA-2"}, {"version": 0}, {"monthlyRate": "x"}, {"monthlyRate": 1e40},
+        {"forecastEnd": "soon"}, {"hasPlan": "yes"},
+    ))],
 )  # fmt: skip
 def test_a_record_that_cannot_be_read_is_refused(shown):
     with pytest.raises(ValueError, match=r".+"):
