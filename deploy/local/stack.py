@@ -22,7 +22,15 @@ from deploy.local.state import StateDirectory, is_free, write_atomically
 from deploy.local.supervisor import Supervisor
 
 READY_SECONDS = 60.0
-ADDRESSES = ("DATABASE_URL", "REDIS_URL", "PEMS_URL", "PEMS_USER", "PEMS_PASSWORD", "PEMS_TENANT", "PEMS_WEBHOOK_SECRET")
+ADDRESSES = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "PEMS_URL",
+    "PEMS_USER",
+    "PEMS_PASSWORD",
+    "PEMS_TENANT",
+    "PEMS_WEBHOOK_SECRET",
+)
 BESIDE_THE_PULL = ("worker-write", "worker-control", "beat", "flower")  # they are up by the time web is
 
 
