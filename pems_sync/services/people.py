@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -21,6 +22,8 @@ from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import advance_alone
 from pems_sync.services.transitions import Moves, lock_lanes, queue_again, read_back_first, withdraw
 from pems_sync.states import IN_FLIGHT, State
+
+REPLAYED_PER_SECOND = 10
 
 
 @deadlock_retried
@@ -129,16 +132,26 @@ def discard_dead_letters(
 
 @deadlock_retried
 def replay_dead_letters(
-    *, membership: Membership, modification_ids: Sequence[UUID], changes: Values | None = None
+    *, membership: Membership, modification_ids: Sequence[UUID], changes: Values | None = None, behind: int = 0
 ) -> list[Modification]:
-    """Queue these dead letters again, in the order in which they were first queued. `changes`: canonical, for one only."""
+    """Queue these dead letters again, in the order in which they were first queued, a few each second: should their cause
+    still be there, it shows on few. `changes`: canonical, for one only. `behind`: how many go before them."""
     with unit_of_work() as work:
         rows, moves = lock_dead(work, membership.organization, modification_ids)
         standings = _standings(rows)
-        for row in sorted(rows, key=lambda row: (row.queued_at or work.now, str(row.pk))):
+        in_order = sorted(rows, key=lambda row: (row.queued_at or work.now, str(row.pk)))
+        for place, row in enumerate(in_order, start=behind):
             _replay(moves, row, standings[row.pk], membership=membership, changes=changes)
+            _stagger(moves, row, place // REPLAYED_PER_SECOND)
         _finish(work, moves, *rows)
     return rows
+
+
+def _stagger(moves: Moves, row: Modification, seconds: int) -> None:
+    if seconds and row.state == State.QUEUED:
+        row.not_before = moves.work.now + timedelta(seconds=seconds)
+        row.waits_for = "dead letters are sent again a few at a time"
+        moves.ring(row, in_seconds=seconds)
 
 
 def lock_dead(work: UnitOfWork, organization: Organization, ids: Sequence[UUID]) -> tuple[list[Modification], Moves]:

@@ -54,7 +54,7 @@ def revive(*, membership: Membership, found: ModificationQuerySet, named: Sequen
             allowed.append(row.pk)
     for start in range(0, len(allowed), MOST_IN_ONE_TRANSACTION):
         some = allowed[start : start + MOST_IN_ONE_TRANSACTION]
-        result.queued += replay_dead_letters(membership=membership, modification_ids=some)
+        result.queued += replay_dead_letters(membership=membership, modification_ids=some, behind=start)
     return result
 
 

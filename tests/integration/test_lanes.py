@@ -59,6 +59,15 @@ def test_a_folded_edit_keeps_the_earliest_time_the_highest_priority_and_the_olde
     assert second.base["model"] == record.fields["model"]
 
 
+def test_a_folded_edit_is_compared_in_the_fields_of_both(engine, record):
+    engine.edit(record, model="A")
+    second = engine.edit(record, areaSilo="East")
+    assert set(engine.row(second).base) == {"model", "areaSilo", "isDiscontinued"}
+    engine.sandbox.edit(record.pfa_id, {"model": "9"})
+    engine.settle()
+    assert engine.state(second) is State.CONFLICTED
+
+
 def test_another_author_is_never_folded_and_waits_behind(engine, record, cast):
     first, second = engine.edit(record, model="A"), engine.edit(record, by=cast.second, areaSilo="East")
     assert [engine.row(row).is_head for row in (first, second)] == [True, False]
@@ -265,6 +274,20 @@ def test_while_a_head_is_sending_inbound_stores_forward_and_classifies_only_at_s
     assert engine.row(draft).at_risk == ["areaSilo"]
     engine.settle()
     assert told(record) == [["areaSilo"]], "once"
+
+
+def test_what_moved_is_not_told_either_while_the_outcome_is_unknown(engine, record):
+    """It may still turn out to be our own write."""
+    row, claim = under_way(engine, record, model="1")
+    engine.sandbox.edit(record.pfa_id, {"areaSilo": "Moved"})
+    engine.pull()
+    engine.sandbox.script("reset_before")
+    delivery.deliver(claim.delivery_id)
+    assert engine.state(row) is State.UNKNOWN
+    assert told(record) == []
+    engine.settle()
+    assert engine.state(row) is State.CONFIRMED
+    assert told(record) == [["areaSilo"]]
 
 
 def test_rows_handed_back_unsent_face_what_inbound_stored_meanwhile(engine, record):

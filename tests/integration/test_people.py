@@ -167,3 +167,17 @@ def test_exhausted_is_a_reason_of_its_own(engine, settings):
     engine.send()
     assert engine.row(row).dead_reason == DeadReason.EXHAUSTED
     assert Modification.objects.committed().count() == 1
+
+
+def test_many_dead_letters_are_sent_again_a_few_each_second(engine, monkeypatch):
+    monkeypatch.setattr(people, "REPLAYED_PER_SECOND", 2)
+    engine.sandbox.faults(rates={"item_422": 1.0})
+    rows = [engine.edit(record, model="1") for record in engine.records[:5]]
+    engine.settle()
+    engine.sandbox.clear_faults()
+    people.replay_dead_letters(membership=engine.member(), modification_ids=[row.pk for row in reversed(rows)])
+    waits = [engine.row(row).not_before for row in rows]
+    assert waits[:2] == [None, None]
+    assert waits[2] == waits[3] < waits[4]
+    engine.settle()
+    assert {engine.state(row) for row in rows} == {State.CONFIRMED}
