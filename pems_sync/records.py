@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from django.utils import timezone
+
 from pems_sync.client.base import PemsRecord, content_hash
 from pems_sync.fields import Values
 from pems_sync.models import Record, RecordVersion
@@ -91,21 +93,21 @@ def shelf_for(record_ids: Iterable[int]) -> Shelf:
 
 def remember(records: Sequence[Record], made_by: dict[int, UUID | None]) -> None:
     """Keep the versions in the history. Seen again, one is written once."""
-    RecordVersion.objects.bulk_create(
-        [
-            RecordVersion(
-                record=record,
-                version=record.version,
-                fields=record.fields,
-                content_hash=record.content_hash,
-                changed_at=record.changed_at,
-                changed_by=record.changed_by,
-                modification_id=made_by.get(record.pk),
-            )
-            for record in records
-        ],
-        ignore_conflicts=True,
-    )
+    seen_at = timezone.now()
+    rows = [
+        {
+            "record": record.pk,
+            "version": record.version,
+            "fields": record.fields,
+            "content_hash": record.content_hash,
+            "changed_at": record.changed_at,
+            "changed_by": record.changed_by,
+            "modification_id": made_by.get(record.pk),
+            "seen_at": seen_at,
+        }
+        for record in records
+    ]
+    RecordVersion.objects.insert_each(rows, known_ones_stay=True)
 
 
 def values_at(record: Record, version: int) -> Values | None:

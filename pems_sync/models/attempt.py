@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from pems_sync.models.modification import Modification
+from pems_sync.models.sets import SetQuerySet
 
 
 class Attempt(models.Model):
@@ -49,6 +50,8 @@ class AttemptOutcome(models.Model):
     response = models.JSONField(null=True, help_text="the answer, cut to what explains it")
     milliseconds = models.PositiveIntegerField(null=True)
     at = models.DateTimeField()
+
+    objects = SetQuerySet.as_manager()
 
     class Meta:
         indexes = [models.Index(fields=["attempt", "at"], name="outcome_of_attempt")]

@@ -64,6 +64,8 @@ class RecordVersion(models.Model):
     modification_id = models.UUIDField(null=True, help_text="the modification that made it, where it was ours")
     seen_at = models.DateTimeField(auto_now_add=True)
 
+    objects = SetQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["record", "version", "content_hash"], name="record_version_seen_once")

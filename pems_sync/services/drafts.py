@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError
-
 from pems_sync import events, validation
 from pems_sync.drift import base_for, moved_fields
 from pems_sync.errors import DomainError, InvalidChangesError, NotFoundError, StaleBaseError, UnknownVersionError
@@ -45,16 +43,9 @@ def save_draft(*, membership: Membership, wanted: DraftInput) -> SavedDraft:
     return result
 
 
+@deadlock_retried
 def save_drafts(*, membership: Membership, wanted: Sequence[DraftInput]) -> list[SavedDraft | DomainError]:
     """Each on its own, in order: what fails is returned as its error and leaves the others alone."""
-    try:
-        return _save_all(membership, wanted)
-    except IntegrityError:  # two tabs made the first draft of one record at once: the other one is there now
-        return _save_all(membership, wanted)
-
-
-@deadlock_retried
-def _save_all(membership: Membership, wanted: Sequence[DraftInput]) -> list[SavedDraft | DomainError]:
     with unit_of_work() as work:
         records = _records(membership, [item.pfa_id for item in wanted])
         drafts = _open_drafts(membership, records)

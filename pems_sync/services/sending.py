@@ -38,9 +38,7 @@ def worker_identity() -> str:
 def held_rows(delivery_id: UUID) -> list[Modification]:
     """What a claim still holds and has not started: nothing, for a message delivered twice (D2)."""
     rows = Modification.objects.filter(delivery_id=delivery_id, state=State.SENDING, started_at=None)
-    return list(
-        rows.select_related("author", "authorised_by", "record", "organization__connection").order_by("rank_at")
-    )
+    return list(rows.select_related("author", "authorised_by", "organization__connection").order_by("rank_at"))
 
 
 @deadlock_retried

@@ -86,7 +86,7 @@ class Settlement:
     before: dict[int, Values | None]
     """By record: its values at the version that was sent. What moved since was not classified yet."""
     confirmed: dict[int, Modification] = field(default_factory=dict)
-    outcomes: list[AttemptOutcome] = field(default_factory=list)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -129,16 +129,21 @@ class Settlement:
         """One more line in the ledger of attempts."""
         if note is not None:
             self.outcomes.append(
-                AttemptOutcome(
-                    attempt=note.attempt, kind=kind, status=note.status, detail=detail[:500], response=note.response,
-                    milliseconds=note.milliseconds, at=self.work.now,
-                )
-            )  # fmt: skip
+                {
+                    "attempt": note.attempt.pk,
+                    "kind": kind,
+                    "status": note.status,
+                    "detail": detail[:500],
+                    "response": note.response,
+                    "milliseconds": note.milliseconds,
+                    "at": self.work.now,
+                }
+            )
 
     def close(self) -> None:
         """Rebase what else is open on these records, save all rows, tell who must know."""
         rebase_open(self.moves, self.shelf.records.values(), self.lanes, actor="worker", confirmed=self.confirmed)
-        AttemptOutcome.objects.bulk_create(self.outcomes)
+        AttemptOutcome.objects.insert_each(self.outcomes)
         self.shelf.save()
         self._tell()
         jobs = {row.job_id for row in self.moves.rows.values() if row.job_id}

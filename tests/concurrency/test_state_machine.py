@@ -1,10 +1,12 @@
 """Any order of events, drawn by hypothesis, through the services and against a real PEMS: the invariants hold after every
-step, and when edits stop, writes stop and both sides are equal (I1, I2, I3, I9, I13)."""
+step, nobody's change is overwritten unseen, and when edits stop, writes stop and both sides are equal (I1 to I3, I8, I9, I13)."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+import time
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from conflicts.models import Conflict, Resolution
 from conflicts.services import resolve
 from pems_sync import delivery, scheduling
 from pems_sync.errors import DomainError
-from pems_sync.models import JournalEntry, Modification
+from pems_sync.models import Attempt, JournalEntry, Modification, Record
 from pems_sync.services.committing import commit
 from pems_sync.services.crashing import encoded
 from pems_sync.services.drafts import discard_drafts
@@ -40,7 +42,7 @@ VALUES = {
 FAULTS = st.sampled_from(
     [None] * 6
     + ["lost_reply", "reset_before", "truncated", "status_500", "status_503", "status_429", "item_422", "item_423", "no_record",
-       "adjust", "version_jump"]
+       "adjust", "version_jump", "late_apply", "late_apply"]
 )  # fmt: skip
 
 
@@ -55,13 +57,19 @@ class Planners(RuleBasedStateMachine):
         self.undo.__enter__()
         self.records = self.engine.records[:3]
         self.claims: list[scheduling.Claim] = []
+        self.seen: dict[Any, dict[str, set[Any]]] = defaultdict(dict)
+        """By modification and field: the values of PEMS that its people looked at when they decided."""
+        self.applied_when_withdrawn: dict[Any, int] = {}
 
     # ---------------------------------------------------------------- planners
 
     @rule(record=RECORDS, who=PEOPLE, field=FIELDS, data=st.data())
     def draft(self, record: int, who: str, field: str, data: st.DataObject) -> None:
         value = data.draw(VALUES[field])
-        self.tolerating(lambda: self.engine.draft(self.records[record], by=self.people[who], **{field: value}))
+        stored = Record.objects.get(pk=self.records[record].pk).fields[field]
+        row = self.tolerating(lambda: self.engine.draft(self.records[record], by=self.people[who], **{field: value}))
+        if row is not None:
+            self.seen[row.pk][field] = {stored}
 
     @rule(record=RECORDS, who=PEOPLE, field=FIELDS, data=st.data())
     def edit(self, record: int, who: str, field: str, data: st.DataObject) -> None:
@@ -85,15 +93,18 @@ class Planners(RuleBasedStateMachine):
         acts: dict[str, Any] = {"withdraw": withdraw_modification, "retry": retry_modification}
         if what == "discard":
             discard_dead_letters(membership=member, modification_ids=[row.pk], reason="no")
-        else:
-            self.tolerating(lambda: acts[what](membership=member, modification=row))
+        elif self.tolerating(lambda: acts[what](membership=member, modification=row)) and what == "withdraw":
+            self.applied_when_withdrawn[row.pk] = len(self.engine.applied(row))
 
     @rule(who=PEOPLE, resolution=st.sampled_from(Resolution.values[:2]))
     def resolve(self, who: str, resolution: str) -> None:
         conflict = Conflict.objects.unresolved().order_by("opened_at").first()
         if conflict is not None:
             wanted = Resolution(resolution)
-            self.tolerating(lambda: resolve(membership=self.member(who), conflict=conflict, resolution=wanted))
+            done = self.tolerating(lambda: resolve(membership=self.member(who), conflict=conflict, resolution=wanted))
+            if done is not None and done.requeued:
+                row = self.engine.row(conflict.modification)
+                self.seen[row.pk] = {name: {row.record.fields[name]} for name in row.changes}
 
     # ---------------------------------------------------------------- workers
 
@@ -107,7 +118,8 @@ class Planners(RuleBasedStateMachine):
     def deliver(self, fault: str | None, twice: bool) -> None:
         claim = self.claims.pop(0)
         if fault:
-            self.engine.sandbox.script(fault, operation="ANY", **({"n": 2} if fault == "version_jump" else {}))
+            details = {"version_jump": {"n": 2}, "late_apply": {"seconds": 0.06}}.get(fault, {})
+            self.engine.sandbox.script(fault, operation="ANY", **details)
         for _ in range(1 + twice):
             delivery.deliver(claim.delivery_id)
         self.engine.sandbox.clear_faults()
@@ -153,12 +165,14 @@ class Planners(RuleBasedStateMachine):
         try:
             self.come_to_rest()
             self.assert_applied_as_decided()
+            self.assert_nothing_was_overwritten_unseen()
         finally:
             transaction.set_rollback(True)
             self.undo.__exit__(None, None, None)
 
     def come_to_rest(self) -> None:
         self.engine.sandbox.clear_faults()
+        time.sleep(0.07)  # what is applied late is applied now
         for _ in range(6):
             self.engine.expire_leases()
             self.engine.settle(rounds=30)
@@ -189,16 +203,36 @@ class Planners(RuleBasedStateMachine):
             how = entries.filter(kind="modification_confirmed").first()
             if how is not None and how.after["how"] == "answer":
                 assert times >= 1
-            if row.state == State.WITHDRAWN and row.committed_at is None:
+            assert times == self.applied_when_withdrawn.get(row.pk, times), "what was taken back never lands"
+            if row.committed_at is None:
                 assert times == 0
+
+    def assert_nothing_was_overwritten_unseen(self) -> None:
+        """What each of our writes replaced is what its people had looked at, their own work, or the same value."""
+        attempts = Attempt.objects.select_related("modification__author")
+        by_key = {str(attempt.idempotency_key): attempt.modification for attempt in attempts}
+        own: dict[tuple[str, str, str], set[Any]] = defaultdict(set)
+        for entry in self.engine.sandbox.audit():
+            row = by_key.get(entry["idempotencyKey"])
+            for name, value in {**entry["changes"], **entry["adjusted"]}.items() if row else ():
+                mine = own[row.pfa_id, row.author.username, name]
+                if name in row.changes:
+                    known = self.looked_at(row, name) | mine | {entry["changes"].get(name)}
+                    assert entry["before"][name] in known, (entry, known)
+                mine.add(value)
+
+    def looked_at(self, row: Modification, name: str) -> set[Any]:
+        folded = Modification.objects.filter(superseded_by=row)
+        return self.seen[row.pk].get(name, set()).union(*(self.looked_at(each, name) for each in folded))
 
     def member(self, who: str) -> Any:
         return self.engine.member(self.people[who])
 
-    def tolerating(self, act: Any) -> None:
-        """People are told when something is not possible; that is no defect."""
+    def tolerating(self, act: Any) -> Any:
+        """People are told when something is not possible; that is no defect. None then."""
         with contextlib.suppress(DomainError):
-            act()
+            return act()
+        return None
 
 
 @pytest.fixture(autouse=True)
