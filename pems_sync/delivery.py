@@ -34,7 +34,7 @@ from pems_sync.client.base import (
     Write,
 )
 from pems_sync.client.connect import client_for, pace_for
-from pems_sync.client.pace import NoSlot, Pace, PaceUnavailableError, Slot
+from pems_sync.client.pace import LEAD_SECONDS, NoSlot, Pace, PaceUnavailableError, Slot
 from pems_sync.client.secrets import SecretsUnavailableError
 from pems_sync.clock import database_now
 from pems_sync.models import Attempt, Connection, Modification
@@ -59,6 +59,11 @@ from pems_sync.services.settling import (
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT_BYTES = 900_000
+START_SECONDS_PER_ROW = 0.0005
+"""Writing down the attempts of a large batch takes a while: its slot is reserved that much later, not missed."""
+ENTER_PATIENCE_SECONDS = 3.0
+"""For other slots, after a missed one. Part of the lease from the start on: nothing is renewed on the way, which would only
+miss the next slot, too."""
 
 
 def deliver(delivery_id: UUID) -> None:
@@ -96,12 +101,13 @@ class Delivery:
         if not rows:
             dispatch.ring(self.connection.pk)
             return
-        slot = self.pace.reserve()
+        slot = self.pace.reserve(lead_seconds=LEAD_SECONDS + START_SECONDS_PER_ROW * len(rows))
         if isinstance(slot, NoSlot):
             self._wait_for(slot, rows)
             return
         crashpoints.reached("after_reserve", *(row.pfa_id for row in rows))
-        attempts = start(rows, writes, total_seconds=self.client.total_seconds)
+        until_sent = slot.in_seconds + ENTER_PATIENCE_SECONDS
+        attempts = start(rows, writes, total_seconds=until_sent + self.client.total_seconds)
         dispatch.ring(self.connection.pk)  # while this one is under way, the next may be claimed
         crashpoints.reached("after_start", *(row.pfa_id for row in rows))
         mine = [(row, write) for row, write in zip(rows, writes, strict=True) if row.pk in attempts]
@@ -126,14 +132,7 @@ class Delivery:
     def _enter(self, slot: Slot, rows: list[Modification], attempts: dict[UUID, Attempt]) -> bool:
         """At the slot's time, or in a later slot when that one was missed. False: the rows went back, unsent."""
         try:
-            entered = self.pace.enter(slot)
-            while not entered:
-                again = self.pace.reserve(given_up=slot)
-                if isinstance(again, NoSlot):
-                    break
-                slot = again
-                renew_lease(rows, total_seconds=self.client.total_seconds)
-                entered = self.pace.enter(slot)
+            entered = self.pace.enter_or_later(slot, patience_seconds=ENTER_PATIENCE_SECONDS)
         except PaceUnavailableError:
             entered = False
         if not entered:

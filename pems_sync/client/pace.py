@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import redis
@@ -17,7 +17,7 @@ SPACING_MARGIN = 1.02
 """11 requests then span 1.02 s, so that jitter of arrival cannot put them into one second (FACTS.md)."""
 HORIZON_SECONDS = 1.0
 LEAD_SECONDS = 0.005
-"""A slot is never nearer than this: the attempt is written down meanwhile."""
+"""A slot is never nearer than this: what must be done before sending is done meanwhile. More to do asks for more."""
 LATE_SECONDS = 0.010
 INBOUND_SHARE = 0.2
 
@@ -91,11 +91,13 @@ class Pace:
         self._enter: Callable[..., Any] = store.register_script(_ENTER)
         self._hold: Callable[..., Any] = store.register_script(_HOLD)
 
-    def reserve(self, *, given_up: Slot | None = None, inbound: bool = False) -> Slot | NoSlot:
-        """A slot for one request. `given_up` returns an unused one where nobody reserved after it; `inbound` takes
-        at most a fifth of the pace. Raises PaceUnavailableError."""
+    def reserve(
+        self, *, given_up: Slot | None = None, inbound: bool = False, lead_seconds: float = LEAD_SECONDS
+    ) -> Slot | NoSlot:
+        """A slot for one request, not nearer than `lead_seconds`. `given_up` returns an unused one where nobody reserved
+        after it; `inbound` takes at most a fifth of the pace. Raises PaceUnavailableError."""
         share = INBOUND_SHARE if inbound else 0
-        arguments = [self._spacing, self._horizon, int(LEAD_SECONDS * 1e6), given_up.at if given_up else 0, share]
+        arguments = [self._spacing, self._horizon, int(lead_seconds * 1e6), given_up.at if given_up else 0, share]
         at, wait = self._run(self._reserve, arguments)
         return Slot(int(at), int(wait) / 1e6) if int(at) else NoSlot(int(wait) / 1e6)
 
@@ -106,6 +108,17 @@ class Pace:
             sleep(left / 1e6)
             left = int(self._run(self._enter, [slot.at, int(LATE_SECONDS * 1e6)]))
         return left >= 0
+
+    def enter_or_later(self, slot: Slot, *, patience_seconds: float) -> bool:
+        """Enter this slot or, when it was missed, the next to be had. False when none could be entered within the patience
+        from the slot's time on, or nobody may send for longer than the horizon."""
+        deadline = monotonic() + slot.in_seconds + patience_seconds
+        while not self.enter(slot):
+            again = self.reserve(given_up=slot) if monotonic() < deadline else None
+            if not isinstance(again, Slot):
+                return False
+            slot = again
+        return True
 
     def hold(self, seconds: float) -> None:
         """Nobody sends for this long: PEMS's Retry-After, shared by the fleet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -80,13 +81,15 @@ def _attempt(row: Modification, write: Write, *, batch_of: int, now: datetime) -
 
 
 def renew_lease(rows: Sequence[Modification], *, total_seconds: float) -> None:
-    """Reading back after the answer takes time; the rows stay ours meanwhile."""
+    """Reading back after the answer takes time; the rows stay ours meanwhile. One statement for all that share an epoch."""
+    leases: dict[tuple[str, int], list[UUID]] = defaultdict(list)
+    for row in rows:
+        leases[row.state, row.lease_epoch].append(row.pk)
     with unit_of_work() as work:
-        lease = work.now + timedelta(seconds=total_seconds + LEASE_MARGIN_SECONDS)
-        for row in rows:
-            Modification.objects.filter(pk=row.pk, lease_epoch=row.lease_epoch, state=row.state).update(
-                lease_until=lease
-            )
+        until = work.now + timedelta(seconds=total_seconds + LEASE_MARGIN_SECONDS)
+        for (state, epoch), ids in leases.items():
+            mine = Modification.objects.filter(pk__in=ids, state=state, lease_epoch=epoch)
+            mine.update(lease_until=until)
 
 
 def still_ours(
