@@ -5,14 +5,14 @@ from typing import Any
 
 from billiard.exceptions import WorkerLostError
 from celery import Celery
-from celery.signals import setup_logging, task_failure, worker_init, worker_process_init
+from celery.signals import setup_logging, task_failure, task_prerun, worker_init, worker_process_init
 from django.conf import settings
+from django.db import close_old_connections
 from kombu import Queue
 
 from config import heartbeat  # noqa: F401  (its receivers)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
-os.environ.setdefault("CELERY_DB_REUSE_MAX", "1000000000")  # else Django's connection is closed at each task
 
 app = Celery("pems_sync")
 app.conf.update(
@@ -42,7 +42,7 @@ app.conf.update(
         "health_check_interval": 10,
     },
     broker_heartbeat=5,
-    database_db_reuse_max=1_000_000_000,
+    CELERY_DB_REUSE_MAX=1_000_000_000,  # else the database connection is closed before and after each task: 20 ms of it
     task_publish_retry=False,  # a lost bell is rung again by the sweep; a web request must not hang on Redis
     beat_schedule={
         "sweep": {"task": "pems_sync.sweep", "schedule": 1.0, "options": {"expires": 2}},
@@ -68,15 +68,22 @@ def _tell_of_a_lost_child(sender: Any, exception: BaseException, args: Any, **_:
         dispatch.worker_lost(str(args[0]))
 
 
+@task_prerun.connect
+def _leave_broken_connections_behind(**_: Any) -> None:
+    """A connection is kept from task to task, and looked at before each: PostgreSQL may have been restarted."""
+    close_old_connections()
+
+
 @worker_init.connect
 def _warm_up_before_forking(**_: Any) -> None:
     """What is compiled and cached now is inherited by every child; connections are not."""
     from pems_sync.warming import warm_up
 
     warm_up(times=12)
+    # Only now: Celery's own receiver, which closes what a child inherited, has to run before ours.
+    worker_process_init.connect(_connect_each_child)
 
 
-@worker_process_init.connect
 def _connect_each_child(**_: Any) -> None:
     from pems_sync.warming import warm_up
 

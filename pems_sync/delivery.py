@@ -36,7 +36,6 @@ from pems_sync.client.base import (
 from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import LEAD_SECONDS, NoSlot, Pace, PaceUnavailableError, Slot
 from pems_sync.client.secrets import SecretsUnavailableError
-from pems_sync.clock import database_now
 from pems_sync.models import Attempt, Connection, Modification
 from pems_sync.proof import judge_drifted
 from pems_sync.scheduling import may_send
@@ -72,7 +71,7 @@ def deliver(delivery_id: UUID) -> None:
     if not held:
         return
     organization, connection = held[0].organization, held[0].organization.connection
-    if organization.paused_at or not may_send(connection, database_now()):
+    if organization.paused_at or not may_send(connection):
         hand_back(held, why="the queue was paused, or PEMS asked for a rest, after these edits were claimed")
         return
     rows = bury_unauthorised(held)

@@ -114,8 +114,7 @@ def _append_chain(organization_id: int | None, events: list[Event], now: datetim
         entry["previous_hash"] = last_hash
         entry["hash"] = last_hash = hash_of(entry)
         entries.append(entry)
-    JournalEntry.objects.insert_each(entries)
-    _move_head(head_id, position, seq, last_hash)
+    JournalEntry.objects.insert_each(entries, along_with=(_MOVE, [position, seq, last_hash, head_id]))
     if organization_id is not None:
         tallies.count(organization_id, events, now)
         if seq > known:
@@ -145,11 +144,6 @@ def _locked_head(organization_id: int | None) -> tuple[int, int, int, str]:
             head = cursor.fetchone()
     found: tuple[int, int, int, str] = head
     return found
-
-
-def _move_head(head_id: int, position: int, seq: int, last_hash: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [position, seq, last_hash, head_id])
 
 
 def _entry(event: Event, now: datetime) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import connection as database
 from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
 
 from pems_sync import crashpoints, dispatch, events
 from pems_sync.clock import database_now
@@ -68,18 +69,19 @@ def claim(connection_id: int) -> list[Claim]:
 
 def _anything_due(connection_id: int) -> bool:
     rows = Modification.objects.filter(organization__connection=connection_id, organization__paused_at=None)
-    return rows.sendable(database_now()).exists()
+    return rows.sendable(Now()).exists()
 
 
-def may_send(connection: Connection, now: datetime) -> bool:
+def may_send(connection: Connection, now: datetime | None = None) -> bool:
     """Neither switched off, nor paused, nor resting."""
     return bool(settings.ENABLE_WRITE_SYNC) and may_read(connection, now)
 
 
-def may_read(connection: Connection, now: datetime) -> bool:
+def may_read(connection: Connection, now: datetime | None = None) -> bool:
     """Neither paused, nor resting: refused credentials are not tried again and again by reads either."""
-    resting = connection.held_until is not None and connection.held_until > now
-    return connection.paused_at is None and not resting
+    if connection.paused_at is not None:
+        return False
+    return connection.held_until is None or connection.held_until <= (now or database_now())
 
 
 def _take_turn(connection_id: int) -> None:
@@ -171,7 +173,7 @@ def _take(work: UnitOfWork, each: Claim) -> None:
 
 def due_connections() -> list[int]:
     """Connections with something to send now: the sweep rings for them."""
-    due = Modification.objects.filter(organization=OuterRef("pk")).sendable(database_now())
+    due = Modification.objects.filter(organization=OuterRef("pk")).sendable(Now())
     organizations = Organization.objects.filter(paused_at=None).filter(Exists(due))
     willing = organizations.filter(Q(connection__paused_at=None)).order_by().values_list("connection_id", flat=True)
     return list(willing.distinct())

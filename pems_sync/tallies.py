@@ -5,8 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from datetime import datetime
 
+from django.db import connection
+
 from pems_sync.events import Event, ModificationBuried, ModificationConfirmed, ModificationConflicted
-from pems_sync.models.tally import LATENCY_BUCKETS_SECONDS, HourTally
+from pems_sync.models.tally import LATENCY_BUCKETS_SECONDS
+
+_ADD = """
+INSERT INTO pems_sync_hourtally AS known (organization_id, hour, confirmed, failed, conflicts, seconds_total, latency)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (organization_id, hour) DO UPDATE SET
+    confirmed = known.confirmed + EXCLUDED.confirmed, failed = known.failed + EXCLUDED.failed,
+    conflicts = known.conflicts + EXCLUDED.conflicts, seconds_total = known.seconds_total + EXCLUDED.seconds_total,
+    latency = ARRAY(
+        SELECT old + new FROM unnest(known.latency, EXCLUDED.latency) WITH ORDINALITY AS both_of(old, new, place)
+        ORDER BY place
+    )
+"""
 
 
 def count(organization_id: int, events: list[Event], now: datetime) -> None:
@@ -15,16 +29,12 @@ def count(organization_id: int, events: list[Event], now: datetime) -> None:
     conflicts = sum(isinstance(event, ModificationConflicted) for event in events)
     if not (confirmed or failed or conflicts):
         return
-    empty = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    tally, _ = HourTally.objects.get_or_create(organization_id=organization_id, hour=hour, defaults={"latency": empty})
+    latency = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
     for seconds in confirmed:
-        tally.latency[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
-    tally.confirmed += len(confirmed)
-    tally.seconds_total += sum(confirmed)
-    tally.failed += failed
-    tally.conflicts += conflicts
-    tally.save()
+        latency[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [organization_id, hour, len(confirmed), failed, conflicts, sum(confirmed), latency])
 
 
 def percentile(latency: list[int], share: float) -> float:

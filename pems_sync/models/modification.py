@@ -9,6 +9,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from pems_sync.models.job import Job
 from pems_sync.models.organization import Organization
@@ -57,8 +58,8 @@ class ModificationQuerySet(SetQuerySet["Modification"]):
         """Rows that keep a place in their record's lane."""
         return self.filter(_LANE)
 
-    def sendable(self, now: datetime) -> ModificationQuerySet:
-        """Heads that may be claimed now, were their connection and organization willing."""
+    def sendable(self, now: datetime | Now) -> ModificationQuerySet:
+        """Heads that may be claimed now, were their connection and organization willing. `Now()`: by the database's clock."""
         return self.filter(Q(not_before=None) | Q(not_before__lte=now), state=State.QUEUED, is_head=True)
 
     def provable(self, now: datetime) -> ModificationQuerySet:

@@ -25,17 +25,24 @@ class SetQuerySet(models.QuerySet[_Row]):
             return 0
         return _execute(_update_sql(self.model, tuple(rows[0])), rows)
 
-    def insert_each(self, rows: Sequence[Values], *, known_ones_stay: bool = False) -> int:
+    def insert_each(
+        self, rows: Sequence[Values], *, known_ones_stay: bool = False, along_with: tuple[str, list[Any]] | None = None
+    ) -> int:
         """Insert rows given by field name, all with the same keys; no defaults are filled in, no instance is made.
-        `known_ones_stay`: rows that a unique constraint knows already are left out. How many were inserted."""
+        `known_ones_stay`: rows that a unique constraint knows already are left out. `along_with`: a statement on another
+        table, and its parameters, carried out in the same round trip. How many were inserted."""
         if not rows:
             return 0
-        return _execute(_insert_sql(self.model, tuple(rows[0]), known_ones_stay), rows)
+        sql = _insert_sql(self.model, tuple(rows[0]), known_ones_stay)
+        if along_with is None:
+            return _execute(sql, rows)
+        other, values = along_with
+        return _execute(f"WITH along_with AS ({other}) {sql}", rows, *values)
 
 
-def _execute(sql: str, rows: Sequence[Values]) -> int:
+def _execute(sql: str, rows: Sequence[Values], *before: Any) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(sql, [json.dumps(list(rows), cls=MicrosecondEncoder)])
+        cursor.execute(sql, [*before, json.dumps(list(rows), cls=MicrosecondEncoder)])
         return int(cursor.rowcount)
 
 

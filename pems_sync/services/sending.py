@@ -50,20 +50,16 @@ def start(rows: Sequence[Modification], writes: Sequence[Write], *, total_second
     """
     wanted = {row.pk: (row, write) for row, write in zip(rows, writes, strict=True)}
     with unit_of_work() as work:
-        held = {row.pk: row for row in Modification.objects.locked(wanted) if _still_held(row, wanted[row.pk][0])}
+        free = Modification.objects.locked(wanted).filter(state=State.SENDING, started_at=None)
+        held = {key for key, epoch in free.values_list("pk", "lease_epoch") if epoch == wanted[key][0].lease_epoch}
         attempts = [_attempt(*wanted[key], batch_of=len(held), now=work.now) for key in wanted if key in held]
         Attempt.objects.bulk_create(attempts)
         lease = work.now + timedelta(seconds=total_seconds + LEASE_MARGIN_SECONDS)
         Modification.objects.filter(pk__in=held).update(started_at=work.now, lease_until=lease)
-        for key in held:
-            row = wanted[key][0]
+        for row in (row for row in rows if row.pk in held):
             row.started_at, row.lease_until = work.now, lease
             work.record(events.DeliveryStarted(**subject(row, "worker")))
     return {attempt.modification_id: attempt for attempt in attempts}
-
-
-def _still_held(row: Modification, claimed: Modification) -> bool:
-    return row.state == State.SENDING and row.lease_epoch == claimed.lease_epoch and row.started_at is None
 
 
 def _attempt(row: Modification, write: Write, *, batch_of: int, now: datetime) -> Attempt:

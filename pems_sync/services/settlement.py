@@ -48,6 +48,9 @@ def _record_id(row: Any) -> int:
 def portions(rows: Sequence[_Row], *, record_id: Callable[[_Row], int], own_entries: int) -> Iterator[list[_Row]]:
     """So many rows at a time that settling them writes at most MOST_ENTRIES journal entries: `own_entries` for each row,
     and two for each open modification of its record, which may move as well."""
+    if len(rows) == 1:
+        yield list(rows)
+        return
     ids = {record_id(row) for row in rows}
     counted = Modification.objects.filter(record_id__in=ids).exclude(state__in=sorted(FINAL)).order_by()
     others = dict(counted.values_list("record_id").annotate(Count("pk")))
