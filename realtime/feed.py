@@ -46,7 +46,7 @@ class Feed:
         self._kept: deque[str] = deque(maxlen=self.limits.kept_events)  # ends with the event numbered `seq`
         self._batch = Batch(0, 0, "[]")
         self._bell = asyncio.Event()
-        self._last_broadcast = float("-inf")
+        self._paid_until = 0.0  # grows by `fold_seconds` with each broadcast, and never lags behind the clock
         self.opening = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
@@ -62,17 +62,18 @@ class Feed:
             self._bell.set()
 
     async def follow(self) -> None:
-        """One broadcast: waits for the bell, and until the last one is `fold_seconds` ago. Raises DatabaseError."""
+        """One broadcast: waits for the bell, and as long as there were too many of late. Raises DatabaseError."""
         await asyncio.shield(self.opening)
         await self._bell.wait()
-        await asyncio.sleep(self._last_broadcast + self.limits.fold_seconds - _now())
+        ahead = (self.limits.broadcasts_at_once - 1) * self.limits.fold_seconds
+        await asyncio.sleep(self._paid_until - ahead - _now())
         self._bell.clear()
         limit = self.limits.events_per_frame
         events = await in_thread(events_after, self.organization_id, self.slug, self.seq, limit)
         if len(events) == limit:
             self._bell.set()  # perhaps there is more
         if events:
-            self._last_broadcast = _now()
+            self._paid_until = max(self._paid_until, _now()) + self.limits.fold_seconds
             self._grow(events)
 
     def _grow(self, events: list[str]) -> None:

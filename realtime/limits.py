@@ -17,7 +17,8 @@ class Limits:
     resumable_events: int = 1_000  # missed more: RESET (API.md)
     kept_events: int = 2_000  # in memory per organization; a socket further behind is 4408
     events_per_frame: int = 500  # keeps frames well under the 1 MiB that clients accept by default
-    fold_seconds: float = 0.05  # at most one broadcast in this time (API.md)
+    fold_seconds: float = 0.05  # on average at most one broadcast in this time (API.md)
+    broadcasts_at_once: int = 3  # after a pause: an edit's few events are not held up by each other
     grace_seconds: float = 0.1  # a new socket is sent nothing for so long, unless it resumes: RESUME comes first
     look_seconds: float = 1.0  # the hub asks the journal by itself this often
     recheck_seconds: float = 2.0  # revocation is due within 5 s

@@ -1,9 +1,12 @@
 """The way of an edit, step by step: what each answer of PEMS does to it (PROTOCOL.md, Outcomes of a request)."""
 
+import time
 from datetime import timedelta
 
 import pytest
 import redis
+from django.conf import settings
+from django.db import connection as database
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -508,6 +511,35 @@ def test_a_slot_that_was_missed_is_reserved_anew(engine, monkeypatch):
     engine.send()
     assert engine.state(row) is State.CONFIRMED
     assert len(tries) == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_slow_database_does_not_miss_slot_after_slot(engine, batch):
+    """Whatever is done between slots, each must be reachable: this went on for ever where it took 15 ms."""
+
+    def slowly(execute, *args):
+        time.sleep(0.02)
+        return execute(*args)
+
+    with database.execute_wrapper(slowly):
+        engine.send()
+    assert {engine.state(row) for row in batch} == {State.CONFIRMED}
+
+
+def test_the_lease_covers_the_search_for_a_later_slot(engine, monkeypatch):
+    row = engine.edit(engine.records[0], model="NEW-1")
+    leases = []
+
+    def look(pace, slot, *, patience_seconds):
+        fresh = engine.row(row)
+        leases.append((fresh.lease_until - fresh.started_at).total_seconds() - patience_seconds)
+        return False
+
+    monkeypatch.setattr(Pace, "enter_or_later", look)
+    engine.send()
+    assert leases[0] > settings.PEMS_REQUEST_TIMEOUT, (
+        "a request sent at the end of the patience still ends within the lease"
+    )
 
 
 def test_when_the_pace_has_no_room_rows_go_back_unsent(engine):
