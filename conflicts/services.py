@@ -13,8 +13,9 @@ from pems_sync.fields import FIELDS, Values
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Membership, Modification, Record
 from pems_sync.records import shelf_for
+from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
-from pems_sync.services.transitions import Moves, lock_lanes, new_base, queue_again, subject, withdraw
+from pems_sync.services.transitions import new_base, queue_again, subject, withdraw
 
 
 class AlreadyResolvedError(DomainError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 
 from pems_sync.errors import ForbiddenError, NotFoundError
@@ -18,13 +19,12 @@ def memberships_of(user: Person) -> QuerySet[Membership]:
     """The organizations a signed-in, active user belongs to."""
     if not user.is_authenticated or not user.is_active:
         return Membership.objects.none()
-    return Membership.objects.filter(user_id=user.pk).select_related("organization__connection", "user")
+    return Membership.objects.filter(user_id=user.pk).select_related("organization__connection")
 
 
 def membership_for(user: Person, organization_slug: str, permission: Permission = Permission.READ) -> Membership:
     """The user's membership. Raises NotFoundError for strangers, ForbiddenError for members without `permission`."""
-    membership = memberships_of(user).filter(organization__slug=organization_slug).first()
-    return _allowed(membership, permission)
+    return _allowed(user, memberships_of(user).filter(organization__slug=organization_slug).first(), permission)
 
 
 def modification_for(
@@ -52,14 +52,15 @@ def job_for(user: Person, job_id: UUID, permission: Permission = Permission.READ
 
 def _membership_in(user: Person, organization_id: int | None, permission: Permission) -> Membership:
     membership = memberships_of(user).filter(organization_id=organization_id).first() if organization_id else None
-    return _allowed(membership, permission)
+    return _allowed(user, membership, permission)
 
 
-def _allowed(membership: Membership | None, permission: Permission) -> Membership:
+def _allowed(user: Person, membership: Membership | None, permission: Permission) -> Membership:
     if membership is None or not membership.allows(Permission.READ):
         raise NotFoundError
     if not membership.allows(permission):
         raise ForbiddenError(
             f"This needs the permission '{permission}', which your role '{membership.role}' does not have."
         )
+    membership.user = cast(User, user)  # read for this request already: not again
     return membership

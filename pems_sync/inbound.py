@@ -19,10 +19,10 @@ from pems_sync.models import Job, Modification, Organization, Record
 from pems_sync.models.job import JobKind
 from pems_sync.records import Moved, is_forward, remember, shelf_for
 from pems_sync.services import connections
+from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import is_under_way, rebase_open
 from pems_sync.services.settlement import bury_record, portions, tell_of_foreign_changes
-from pems_sync.services.transitions import Moves, lock_lanes
 from pems_sync.states import State
 
 log = structlog.get_logger(__name__)

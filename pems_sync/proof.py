@@ -26,6 +26,7 @@ from pems_sync.models.attempt import OutcomeKind
 from pems_sync.records import values_at
 from pems_sync.services import connections, proving
 from pems_sync.services.settlement import Note, Settlement
+from pems_sync.services.transitions import alone
 from pems_sync.states import State
 
 LIST_FROM = 5
@@ -188,7 +189,7 @@ def _carry(settlement: Settlement, row: Modification, verdict: Verdict, read: Pe
     if isinstance(read, PemsRecord):
         own = row.pk if verdict is Verdict.LANDED and read.version == row.expected_version + 1 else None
         settlement.shelf.see(settlement.record_of(row), read, made_by=own)
-    with settlement.moves.alone(row):
+    with alone(settlement.moves, row):
         match verdict:
             case Verdict.NOT_LANDED_YET:
                 proving.not_landed_yet(settlement, row)

@@ -13,8 +13,8 @@ from pems_sync.clock import database_now
 from pems_sync.journal import unit_of_work
 from pems_sync.models import Attempt, JournalHead, Modification
 from pems_sync.records import shelf_for
+from pems_sync.services.moves import lock_lanes
 from pems_sync.services.sending import held_rows
-from pems_sync.services.transitions import lock_lanes
 from pems_sync.store import redis_store
 
 log = structlog.get_logger(__name__)

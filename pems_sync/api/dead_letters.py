@@ -18,7 +18,7 @@ from pems_sync.access import membership_for
 from pems_sync.api import shapes
 from pems_sync.api.committing import accepted_shape
 from pems_sync.api.endpoint import Endpoint, body_of, member_by_body, member_by_query
-from pems_sync.api.presenting import sees_money, shown_document
+from pems_sync.api.presenting import sees_money, shown_text
 from pems_sync.api.strict import Changes, Id, NoQuery, Said, Slug, Strict, Text, checked, checked_query
 from pems_sync.api.wire import stamp
 from pems_sync.errors import NotFoundError
@@ -64,7 +64,7 @@ def _group(group: Any, money: bool) -> dict[str, Any]:
         "fingerprint": group["fingerprint"],
         "reason": group["dead_reason"],
         "code": group["error_code"],
-        "message": shown_document(group["message"], money=money),
+        "message": shown_text(group["message"], about=group["error_field"], money=money),
         "field": group["error_field"] or None,
         "count": group["count"],
         "modificationIds": [str(pk) for pk in group["ids"][:MOST_AT_ONCE]],

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from django.conf import settings
 
-from pems_sync.api.presenting import shown_document
+from pems_sync.api.presenting import shown_text
 from pems_sync.api.wire import stamp, status_of
 from pems_sync.lanes import blocking_head
 from pems_sync.models import Modification, Organization
@@ -34,7 +34,7 @@ class Explanation:
 
 def explain(row: Modification, *, now: datetime, money: bool) -> Explanation:
     """`money`: whether the reader may see amounts; what PEMS said may contain them."""
-    said = str(shown_document(row.error_message or row.waits_for, money=money))
+    said = shown_text(row.error_message or row.waits_for, about=row.error_field, money=money)
     state = State(row.state)
     match state:
         case State.DRAFT:

@@ -34,6 +34,11 @@ def shown_document(document: Any, *, money: bool) -> Any:
     return "(hidden)" if any(name in document for name in MONEY_FIELDS) else document
 
 
+def shown_text(text: str, *, about: str, money: bool) -> str:
+    """A sentence of PEMS or of the machine, hidden where it may repeat an amount. `about`: the field it speaks of."""
+    return "(hidden)" if not money and about in MONEY_FIELDS else str(shown_document(text, money=money))
+
+
 def record_shape(
     record: Record, *, draft: Modification | None, latest: Modification | None, money: bool
 ) -> dict[str, Any]:
@@ -106,6 +111,6 @@ def error_shape(row: Modification, *, money: bool) -> dict[str, Any] | None:
     return {
         "reason": row.dead_reason,
         "code": row.error_code or None,
-        "message": shown_document(row.error_message, money=money),
+        "message": shown_text(row.error_message, about=row.error_field, money=money),
         "field": row.error_field or None,
     }

@@ -15,9 +15,10 @@ from pems_sync.fields import FIELDS
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Job, Membership, Modification, Record
 from pems_sync.models.job import JobKind
+from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import advance_alone, is_under_way
-from pems_sync.services.transitions import Moves, lock_lanes, rank, subject
+from pems_sync.services.transitions import rank, subject
 from pems_sync.states import State, holds_lane
 from pems_sync.validation import Violation
 

@@ -18,9 +18,10 @@ from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Connection, Membership, Modification, Organization, Record
 from pems_sync.models.modification import Operation, ReadBackFor
 from pems_sync.records import shelf_for
+from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import advance_alone
-from pems_sync.services.transitions import Moves, lock_lanes, queue_again, read_back_first, withdraw
+from pems_sync.services.transitions import queue_again, read_back_first, withdraw
 from pems_sync.states import IN_FLIGHT, State
 
 REPLAYED_PER_SECOND = 10

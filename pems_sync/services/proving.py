@@ -18,14 +18,7 @@ from pems_sync.models.modification import ReadBackFor
 from pems_sync.services.rebasing import advance, is_under_way
 from pems_sync.services.settlement import Note, Settlement, bury_record
 from pems_sync.services.settling import burn
-from pems_sync.services.transitions import (
-    confirm,
-    conflict,
-    queue_again,
-    requeue,
-    subject,
-    withdraw,
-)
+from pems_sync.services.transitions import confirm, conflict, queue_again, requeue, subject, withdraw
 from pems_sync.states import IN_FLIGHT, State
 
 JUDGED = frozenset({State.SENDING, State.UNKNOWN, State.DEAD})

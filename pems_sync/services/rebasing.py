@@ -12,7 +12,8 @@ from typing import assert_never
 from pems_sync import events
 from pems_sync.drift import ConflictKind, Converged, Disjoint, Overlap, compare, moved_fields
 from pems_sync.models import Modification, Record
-from pems_sync.services.transitions import Moves, confirm, conflict, subject
+from pems_sync.services.moves import Moves
+from pems_sync.services.transitions import alone, confirm, conflict, subject
 from pems_sync.states import IN_FLIGHT, State
 
 
@@ -80,7 +81,7 @@ def _warn(moves: Moves, row: Modification, record: Record, actor: str) -> None:
 def advance_alone(moves: Moves, row: Modification, record: Record, *, actor: str) -> None:
     """As `advance`; when that raises, this row alone goes to DEAD(internal)."""
     if not _still_stands(row, record):
-        with moves.alone(row):
+        with alone(moves, row):
             advance(moves, row, record, actor=actor)
 
 

@@ -15,7 +15,8 @@ from pems_sync import events
 from pems_sync.client.base import Write
 from pems_sync.journal import deadlock_retried, unit_of_work
 from pems_sync.models import Attempt, Modification
-from pems_sync.services.transitions import Moves, bury, subject
+from pems_sync.services.moves import Moves
+from pems_sync.services.transitions import bury, subject
 from pems_sync.states import IN_FLIGHT, DeadReason, State
 
 log = structlog.get_logger(__name__)

@@ -16,10 +16,11 @@ from pems_sync.journal import MOST_ENTRIES, UnitOfWork, deadlock_retried
 from pems_sync.models import Attempt, AttemptOutcome, Modification, Record
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.records import Shelf, shelf_for, values_at
+from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import is_under_way, rebase_open
 from pems_sync.services.sending import still_ours
-from pems_sync.services.transitions import Moves, confirm, lock_lanes
+from pems_sync.services.transitions import confirm
 from pems_sync.states import FINAL, IN_FLIGHT, State
 
 _Row = TypeVar("_Row")

@@ -16,9 +16,10 @@ from pems_sync.journal import deadlock_retried, unit_of_work
 from pems_sync.models import Attempt, Modification
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.retry import RetryPolicy
+from pems_sync.services.moves import Moves
 from pems_sync.services.rebasing import advance
 from pems_sync.services.settlement import Note, Settlement, bury_record, in_portions
-from pems_sync.services.transitions import Moves, bury, requeue, retry_later, suspect
+from pems_sync.services.transitions import alone, bury, requeue, retry_later, suspect
 from pems_sync.states import IN_FLIGHT, DeadReason
 
 
@@ -138,7 +139,7 @@ def _face(settlement: Settlement, row: Modification, found: PemsRecord | Gone) -
     if record.deleted_at is None and record.version <= row.expected_version:
         burn(settlement.moves, row, error=f"PEMS refused version {row.expected_version} as stale, yet shows it")
         return
-    with settlement.moves.alone(row):
+    with alone(settlement.moves, row):
         advance(settlement.moves, row, record, actor="worker")
     if row.state in IN_FLIGHT:  # nothing clashes: go on at the new version
         requeue(

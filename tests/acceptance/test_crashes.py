@@ -5,28 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from pems_sync.crashpoints import BOUNDARIES
-from tests.acceptance.fleet import Fleet, fleet, wait_until
+from tests.acceptance.fleet import Fleet, wait_until
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(tmp_path_factory.mktemp("fleet")) as each:
-        yield each
-
-
-@pytest.fixture(autouse=True)
-def _fault_free(running: Fleet) -> Iterator[None]:
-    yield
-    running.sandbox.clear_faults()
-    running.sandbox.settings(latency_ms=0)
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("fault_free")]
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)

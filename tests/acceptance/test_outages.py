@@ -5,27 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis
 
 from deploy.demo.planner import Planner
-from tests.acceptance.fleet import Fleet, fleet, wait_until
+from tests.acceptance.fleet import Fleet, wait_until
 
-pytestmark = pytest.mark.process
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with fleet(tmp_path_factory.mktemp("fleet")) as each:
-        yield each
-
-
-@pytest.fixture(autouse=True)
-def _fault_free(running: Fleet) -> Iterator[None]:
-    yield
-    running.sandbox.clear_faults()
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("fault_free")]
 
 
 def test_a_flushed_redis_loses_no_edit(running: Fleet) -> None:

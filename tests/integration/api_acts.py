@@ -15,7 +15,8 @@ from pems_sync.records import remember
 from pems_sync.scheduling import claim
 from pems_sync.services.committing import commit
 from pems_sync.services.drafts import DraftInput, save_draft
-from pems_sync.services.transitions import Moves, bury, confirm, retry_later, suspect
+from pems_sync.services.moves import Moves
+from pems_sync.services.transitions import bury, confirm, retry_later, suspect
 from pems_sync.states import DeadReason
 
 
@@ -79,13 +80,15 @@ def in_flight(row: Modification):
         moves.flush()
 
 
-def buried(record: Record, user: User, message: str = "PEMS says no", **changes: Any) -> Modification:
+def buried(
+    record: Record, user: User, message: str = "PEMS says no", at_field: str = "", **changes: Any
+) -> Modification:
     row = queued(record, user, **changes)
     with in_flight(row) as (moves, held, attempt):
         AttemptOutcome.objects.create(
             attempt=attempt, kind="rejected", status=422, response={"error": "NO", "monthlyRate": 1}, at=database_now()
         )
-        bury(moves, held, reason=DeadReason.REJECTED, code="NO", message=message, actor="PEMS")
+        bury(moves, held, reason=DeadReason.REJECTED, code="NO", message=message, at_field=at_field, actor="PEMS")
     return fresh(row)
 
 

@@ -128,9 +128,14 @@ def test_retry_is_not_legal_elsewhere(act, planner, cast: Cast, rio, make_record
     assert (answer.status_code, answer.json()["error"]) == (409, "ILLEGAL_TRANSITION")
 
 
-def test_money_is_hidden_everywhere_in_the_story(planner, cast: Cast, rio, make_record) -> None:
+@pytest.mark.parametrize(
+    ("message", "at_field"), [('{"monthlyRate": 6543.21} is odd', ""), ("6543.21 is too low", "monthlyRate")]
+)
+def test_money_is_hidden_everywhere_in_the_story(
+    message: str, at_field: str, planner, cast: Cast, rio, make_record
+) -> None:
     record = make_record(rio)
-    dead = acts.buried(record, cast.second, message='{"monthlyRate": 6543.21} is odd', monthlyRate="6543.21")
+    dead = acts.buried(record, cast.second, message=message, at_field=at_field, monthlyRate="6543.21")
     Membership.objects.filter(user=cast.planner).update(
         permissions=["read", "draft", "sync", "resolve", "edit_forecast"]
     )

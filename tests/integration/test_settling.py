@@ -11,10 +11,11 @@ from pems_sync.clock import database_now
 from pems_sync.journal import unit_of_work
 from pems_sync.models import Attempt, JournalEntry, Modification, Record, RecordVersion
 from pems_sync.services import settlement
+from pems_sync.services.moves import Moves
 from pems_sync.services.people import retry_modification
 from pems_sync.services.settlement import portions
 from pems_sync.services.settling import settle_confirmed
-from pems_sync.services.transitions import Moves
+from pems_sync.services.transitions import alone
 from pems_sync.states import DeadReason, State
 from tests.invariants import assert_applied_once, assert_invariants, assert_stored_equals_pems
 
@@ -213,6 +214,6 @@ def test_there_is_no_way_from_a_state_to_one_that_the_table_does_not_name(engine
 def test_a_lost_deadlock_is_never_taken_for_a_defect_of_the_row(engine):
     """It is let through, so that the whole transaction is carried out again."""
     row = engine.edit(engine.records[0], model="1")
-    with pytest.raises(OperationalError), unit_of_work() as work, Moves(work).alone(row):
+    with pytest.raises(OperationalError), unit_of_work() as work, alone(Moves(work), row):
         raise OperationalError from psycopg.errors.DeadlockDetected()
     assert engine.state(row) is State.QUEUED
