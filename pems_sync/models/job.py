@@ -13,10 +13,14 @@ from pems_sync.models.organization import Organization
 class JobKind(models.TextChoices):
     WRITE_SYNC = "write_sync"
     PULL = "pull"
+    SWEEP = "sweep"
+    RECONCILE = "reconcile"
+    ROLLBACK = "rollback"
+    UNDO = "undo"
 
 
 class Job(models.Model):
-    """A write-sync's progress is counted from its modifications; a pull carries its own counts."""
+    """Progress of what is written is counted from its modifications; what is read carries its own counts."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="jobs")
@@ -28,6 +32,7 @@ class Job(models.Model):
     changed = models.PositiveIntegerField(default=0, help_text="pull: rows that differed")
     skipped = models.PositiveIntegerField(default=0, help_text="pull: rows refused, with their reason in `errors`")
     errors = models.JSONField(default=list)
+    undoes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="undone_by")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
 

@@ -88,6 +88,19 @@ class Organization(models.Model):
     paused_reason = models.CharField(max_length=500, blank=True, default="")
     claimed_at = models.DateTimeField(null=True, blank=True, help_text="last turn in the round robin")
     pulled_at = models.DateTimeField(null=True, blank=True, help_text="end of the last complete pull")
+    merge_disjoint = models.BooleanField(
+        default=True, help_text="PEMS moved in other fields only: go on without asking a person"
+    )
+    money_threshold = models.DecimalField(
+        max_digits=14,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        help_text="an amount changed by more than this is never settled by a policy; empty: no threshold",
+    )
+    second_approval = models.BooleanField(
+        default=False, help_text="above the threshold, resolutions and rollbacks need another person's approval"
+    )
 
     class Meta:
         constraints = [

@@ -36,6 +36,9 @@ class Record(models.Model):
         null=True, help_text="PEMS confirmed a write without showing the record: unverified, a read is queued"
     )
     deleted_at = models.DateTimeField(null=True, help_text="PEMS no longer knows it")
+    missed_sweeps = models.PositiveSmallIntegerField(
+        default=0, help_text="complete sweeps in a row that did not show it"
+    )
 
     objects = RecordQuerySet.as_manager()
 
