@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.demo.afterwards import carry_on
 from deploy.demo.edits import Edit, arrange_trouble, edits, usable
 from deploy.demo.planner import DemoError, Planner
 from deploy.demo.verdict import SETTLED, Verdict, judge
@@ -98,7 +99,9 @@ def run(stack: Stack, console: Console, items: int) -> Verdict:
     for listener in listeners:
         listener.stop()
     rows = [row for planner in planners for row in planner.modifications()]
-    return judge(everything, rows, sandbox.audit(), sandbox.stats(), list(tally.settled.values()), seconds)
+    verdict = judge(everything, rows, sandbox.audit(), sandbox.stats(), list(tally.settled.values()), seconds)
+    edited = {edit.pfa_id for edit in everything}
+    return verdict.followed_by(carry_on(stack, sandbox, planners, edited, console.print), sandbox.stats())
 
 
 def _signed_in(stack: Stack, organization: str, username: str) -> Planner:
@@ -171,7 +174,7 @@ _MEANING = {
     "items": "edits committed over the API",
     "synced": "confirmed by PEMS",
     "autoMerged": "of these, PEMS had moved in other fields",
-    "conflicts": "waiting for a person: both sides changed the same field",
+    "conflicts": "went to a person: both sides changed the same field",
     "deadLetters": "refused by PEMS, with its reason",
     "lost": "accepted and unaccounted for",
     "appliedTwice": "applied more than once, counted by PEMS",
@@ -181,6 +184,9 @@ _MEANING = {
     "seconds": "from commit to the last edit",
     "p50Ms": "commit to event at the socket, median",
     "p99Ms": "the same, 99 of 100",
+    "resolved": "conflicts settled over the API afterwards",
+    "inboundChanged": "records changed in PEMS afterwards that arrived here",
+    "differences": "between here and PEMS in the end, as reconcile finds them",
 }
 
 

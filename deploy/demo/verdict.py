@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.demo.afterwards import Afterwards
 from deploy.demo.edits import Edit
 
 SETTLED = {"SYNC_SUCCESS", "SYNC_CONFLICT", "SYNC_FAILED"}
@@ -21,7 +22,17 @@ class Verdict:
     @property
     def good(self) -> bool:
         held = bool(self.figures["peakRequestsPerSecond"] <= self.figures["limit"])
-        return self.figures["lost"] == 0 and self.figures["appliedTwice"] == 0 and held
+        agreed = self.figures.get("differences", 0) == 0
+        return self.figures["lost"] == 0 and self.figures["appliedTwice"] == 0 and held and agreed
+
+    def followed_by(self, afterwards: Afterwards, stats: dict[str, Any]) -> Verdict:
+        """With what came after the main job; the limit has to have held there, too."""
+        more = {
+            "resolved": afterwards.resolved,
+            "inboundChanged": afterwards.inbound_changed,
+            "differences": afterwards.differences,
+        }
+        return Verdict(self.figures | more | {"peakRequestsPerSecond": stats["peakRequestsPerSecond"]})
 
 
 def judge(

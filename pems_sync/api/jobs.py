@@ -103,9 +103,9 @@ def _counts(ids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
 
 
 def _shape(job: Job, by_status: dict[str, int], now: datetime) -> dict[str, Any]:
-    pull = job.kind == JobKind.PULL
-    counts = {"seen": job.seen, "changed": job.changed, "skipped": job.skipped} if pull else by_status
-    done = job.seen if pull else min(job.total, sum(by_status.get(word, 0) for word in _DONE))
+    reads = job.kind in (JobKind.PULL, JobKind.SWEEP, JobKind.RECONCILE)
+    counts = {"seen": job.seen, "changed": job.changed, "skipped": job.skipped} if reads else by_status
+    done = job.seen if reads else min(job.total, sum(by_status.get(word, 0) for word in _DONE))
     progress = 1.0 if job.finished_at else (done / job.total if job.total else 0.0)
     failed = bool(by_status.get("failed") or job.errors)
     return {
