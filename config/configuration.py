@@ -46,6 +46,13 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _hour(text: str) -> int:
+    hour = _count(text)
+    if hour > 23:
+        raise ValueError(text)
+    return hour
+
+
 def _seconds(text: str) -> list[float]:
     delays = [_positive(word) for word in _words(text)]
     if not delays:
@@ -123,6 +130,13 @@ SETTINGS = (
     Setting(
         "PROOF_DELAYS", _seconds, "2,10,60", "seconds until PEMS is read back after an unknown outcome, comma separated"
     ),
+    Setting(
+        "PULL_INTERVAL_SECONDS", _positive, "60", "seconds between two pulls of an organization's changes from PEMS"
+    ),
+    Setting(
+        "PULL_OVERLAP_SECONDS", _count, "120", "how far a pull looks back behind the end of the one before, in seconds"
+    ),
+    Setting("SWEEP_HOUR_UTC", _hour, "2", "hour of the nightly look at every record of PEMS, 0 to 23, UTC"),
     Setting("DATABASE_POOL_SIZE", _at_least_one, "16", "most PostgreSQL connections of one web process"),
     Setting("LOG_LEVEL", _level, "INFO", "level of the JSON log: DEBUG, INFO, WARNING, ERROR"),
 )

@@ -55,7 +55,8 @@ def handle(exc: Exception, context: Mapping[str, Any]) -> Response | None:
     request = context.get("request")
     exc = _known(exc)
     if isinstance(exc, DomainError):
-        body = envelope(request, code=exc.code, message=exc.message, details=exc.details)
+        waits = {"success": False, **(exc.details or {})} if exc.status < 400 else {}  # accepted, for another to decide
+        body = envelope(request, code=exc.code, message=exc.message, details=exc.details, **waits)
         return Response(body, status=exc.status)
     if isinstance(exc, exceptions.ValidationError):
         fields = list(_flattened(exc.detail))

@@ -5,9 +5,11 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from config import docs, errors, health
+from conflicts.admin.simulator import simulator
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("admin/policies/simulator/", admin.site.admin_view(simulator), name="policy_simulator"),
     path("admin/", admin.site.urls),
     path("api/", include("pems_sync.api.urls")),
     path("api/", include("conflicts.api.urls")),

@@ -6,4 +6,6 @@ class ConflictsConfig(AppConfig):
     verbose_name = "Conflicts"
 
     def ready(self) -> None:
-        from conflicts import receivers  # noqa: F401
+        from conflicts import approving, receivers  # noqa: F401
+
+        approving.register()

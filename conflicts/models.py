@@ -27,6 +27,25 @@ class ConflictQuerySet(models.QuerySet["Conflict"]):
     def resolved(self) -> ConflictQuerySet:
         return self.exclude(resolved_at=None)
 
+    def matching(self, *, field: str = "", kind: str = "", pattern: str = "", author: str = "") -> ConflictQuerySet:
+        """Those that have each of what is given. `author`: a username."""
+        wanted = Q()
+        if field:
+            wanted &= Q(field_names__contains=[field])
+        if kind:
+            wanted &= Q(kind=kind)
+        if pattern:
+            wanted &= Q(pattern=pattern)
+        if author:
+            wanted &= Q(modification__author__username=author)
+        return self.filter(wanted)
+
+    def with_people(self) -> ConflictQuerySet:
+        return self.select_related("organization", "resolved_by", "modification__author")
+
+    def with_what_it_is_about(self) -> ConflictQuerySet:
+        return self.with_people().select_related("modification__record")
+
 
 class Conflict(models.Model):
     """Three values per field of each clashing unit, as they were when it opened or last moved."""

@@ -8,14 +8,15 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from conflicts.models import Conflict, Resolution
+from conflicts.sides import pattern_of, side_by_side
 from pems_sync.events import ModificationConflicted, ModificationWithdrawn
-from pems_sync.fields import FIELDS
 from pems_sync.journal import event_recorded
 
 
 @receiver(event_recorded, sender=ModificationConflicted)
 def open_conflict(event: ModificationConflicted, **_: Any) -> None:
     """One open conflict per modification (K8)."""
+    fields = [side_by_side(name, event.base, event.ours, event.theirs) for name in event.fields]
     Conflict.objects.create(
         id=event.conflict_id,
         organization_id=event.organization_id,
@@ -23,19 +24,11 @@ def open_conflict(event: ModificationConflicted, **_: Any) -> None:
         pfa_id=event.pfa_id,
         kind=event.conflict_kind,
         pems_version=event.pems_version,
-        fields=[side_by_side(name, event.base, event.ours, event.theirs) for name in event.fields],
+        fields=fields,
+        field_names=list(event.fields),
+        pattern=pattern_of(event.conflict_kind, fields),
+        theirs_at=event.theirs_at,
     )
-
-
-def side_by_side(name: str, base: Any, ours: Any, theirs: Any) -> dict[str, Any]:
-    """The three values of one field, as stored and shown."""
-    return {
-        "name": name,
-        "base": base.get(name),
-        "ours": ours.get(name),
-        "theirs": theirs.get(name),
-        "group": FIELDS[name].group,
-    }
 
 
 @receiver(event_recorded, sender=ModificationWithdrawn)

@@ -42,12 +42,31 @@ def refresh(record_id: int, *, shown: str) -> None:
     _send("pems_sync.refresh", [record_id], shown=shown)
 
 
+def pull(organization_id: int, *, shown: str) -> None:
+    """Its turn is taken for 15 seconds: a bell that was not heard by then is rung anew, and this one forgotten."""
+    _send("pems_sync.pull", [organization_id], shown=shown, expires=15)
+
+
+def pull_on_commit(organization_id: int, *, shown: str) -> None:
+    transaction.on_commit(lambda: pull(organization_id, shown=shown))
+
+
+def read_named(organization_id: int, *, shown: str) -> None:
+    """Rung each second while there are names."""
+    _send("pems_sync.read_named", [organization_id], shown=shown, expires=15)
+
+
+def reconcile(organization_id: int, *, shown: str) -> None:
+    _send("pems_sync.reconcile", [organization_id], shown=shown)
+
+
 def dead_letter_on_commit(modification_id: UUID, *, shown: str) -> None:
     transaction.on_commit(lambda: _send("pems_sync.dead_letter", [str(modification_id)], shown=shown))
 
 
-def _send(name: str, arguments: list[Any], *, shown: str, countdown: float = 0) -> None:
+def _send(name: str, arguments: list[Any], *, shown: str, countdown: float = 0, expires: float | None = None) -> None:
+    options: dict[str, Any] = {"argsrepr": f"({shown})", "retry": False}
     try:
-        current_app.send_task(name, args=arguments, argsrepr=f"({shown})", countdown=countdown or None, retry=False)
+        current_app.send_task(name, args=arguments, countdown=countdown or None, expires=expires, **options)
     except (OperationalError, RedisError, OSError) as error:
         log.warning("bell_lost", task=name, error=type(error).__name__)

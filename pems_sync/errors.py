@@ -75,3 +75,33 @@ class PemsUnavailableError(DomainError):
     """PEMS did not answer."""
 
     code, status = "PEMS_UNAVAILABLE", 503
+
+
+class PullUnderWayError(DomainError):
+    """This organization is being pulled already. It is done in a moment."""
+
+    code, status = "PULL_UNDER_WAY", 409
+
+
+class ApprovalNeededError(DomainError):
+    """Another person must agree first, because a large amount would change. It is kept until they do."""
+
+    code, status = "APPROVAL_PENDING", 202
+
+
+class ApprovalOpenError(DomainError):
+    """Somebody has asked for another person's approval of this already, and nobody has decided yet."""
+
+    code, status = "APPROVAL_OPEN", 409
+
+
+class AlreadyDecidedError(DomainError):
+    """Somebody decided this before you. Reload it to see how."""
+
+    code, status = "ALREADY_DECIDED", 409
+
+
+class OwnRequestError(DomainError):
+    """You asked for this yourself, so another person has to decide it."""
+
+    code, status = "FORBIDDEN", 403

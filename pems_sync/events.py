@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, TypedDict
 from uuid import UUID
 
@@ -136,6 +137,21 @@ class ModificationRebased(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModificationMergedByPolicy(Event):
+    """Both sides changed the same, and the organization's policies said whose values stand. `before` and `after`: the
+    fields it was about, what we wanted and what stands."""
+
+    kind = "modification_merged_by_policy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoliciesChanged(Event):
+    """What the machine may settle by itself is another from here on."""
+
+    kind = "policies_changed"
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutcomeUnknown(Event):
     kind = "outcome_unknown"
     wire_type = "SYNC_VERIFYING"
@@ -170,6 +186,7 @@ class ModificationConflicted(Event):
     ours: Mapping[str, Value]
     theirs: Mapping[str, Value]
     pems_version: int
+    theirs_at: datetime | None = None
 
     def details(self) -> dict[str, Any]:
         return {"conflictId": str(self.conflict_id), "conflictingFields": list(self.fields)}
@@ -184,6 +201,19 @@ class ConflictResolved(Event):
 
     def details(self) -> dict[str, Any]:
         return {"conflictId": str(self.conflict_id), "resolution": self.resolution}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictReopened(Event):
+    """A resolution was taken back in time; for sockets it is a conflict like a new one."""
+
+    kind = "conflict_reopened"
+    wire_type = "SYNC_CONFLICT"
+    conflict_id: UUID
+    fields: tuple[str, ...]
+
+    def details(self) -> dict[str, Any]:
+        return {"conflictId": str(self.conflict_id), "conflictingFields": list(self.fields)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,5 +277,57 @@ class TokenRevoked(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PullAsked(Event):
+    """A person wants PEMS to be read now."""
+
+    kind = "pull_asked"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PullFinished(Event):
     kind = "pull_finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepBraked(Event):
+    """Too many records were missing in PEMS at once: none was given up."""
+
+    kind = "sweep_braked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordGone(Event):
+    """PEMS no longer knows the record: it stays here as a tombstone."""
+
+    kind = "record_gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordRevived(Event):
+    """PEMS was found to know a record after all that had been given up here."""
+
+    kind = "record_revived"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModificationAdjusted(Event):
+    """PEMS turned out to hold other values than we sent, at the version of our own write."""
+
+    kind = "modification_adjusted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcileFinished(Event):
+    kind = "reconcile_finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalAsked(Event):
+    """A second person has to agree before something is carried out."""
+
+    kind = "approval_asked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalDecided(Event):
+    kind = "approval_decided"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from django.utils import timezone
 
-from pems_sync.client.base import PemsRecord, content_hash
+from pems_sync.client.base import PemsRecord
 from pems_sync.fields import Values
 from pems_sync.models import Record, RecordVersion
 
@@ -24,7 +25,20 @@ class Moved:
     modification_id: UUID | None
 
 
-def is_forward(record: Record, *, version: int, hash_seen: str) -> bool:
+class Standing(Protocol):
+    """As much of a record as tells whether a row is news."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def content_hash(self) -> str: ...
+    @property
+    def deleted_at(self) -> datetime | None: ...
+    @property
+    def read_due_at(self) -> datetime | None: ...
+
+
+def is_forward(record: Standing, *, version: int, hash_seen: str) -> bool:
     """Higher, or equal with other content (PROTOCOL.md, Records and inbound). A tombstone gives way only to a higher one."""
     if version == record.version and record.deleted_at is None:
         return hash_seen != record.content_hash or record.read_due_at is not None
@@ -69,7 +83,7 @@ class Shelf:
         record.version, record.fields, record.content_hash = (
             shown.version,
             dict(shown.fields),
-            content_hash(shown.fields),
+            shown.content_hash,
         )
         record.changed_at, record.changed_by, record.deleted_at = shown.updated_at, shown.updated_by, None
         record.read_due_at = None

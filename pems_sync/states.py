@@ -29,7 +29,8 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
     """Folded into a later modification of the same author, which carries its changes."""
     WITHDRAWN = "withdrawn"
-    """Taken back by a person: discarded draft, withdrawn edit, PEMS's values kept, dead letter discarded."""
+    """Taken back by a person (discarded draft, withdrawn edit, PEMS's values kept, dead letter discarded), or by a policy
+    that lets PEMS's values stand in all of it."""
 
 
 class DeadReason(StrEnum):

@@ -1,4 +1,4 @@
-"""What keeps moving when messages are lost: expired leases go back, bells are rung again, proofs are asked for (D3, D5)."""
+"""What keeps moving when messages are lost: expired leases go back, bells are rung again, reads are asked for (D3, D5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from pems_sync import dispatch, scheduling
 from pems_sync.clock import database_now
+from pems_sync.inbound import asking
 from pems_sync.models import Connection, Modification, Record
 from pems_sync.models.modification import ModificationQuerySet
 from pems_sync.services.crashing import return_expired
@@ -28,6 +29,7 @@ def sweep() -> None:
         dispatch.ring(connection_id)
     ask_for_proofs()
     ask_for_reads()
+    ask_for_pulls()
 
 
 def ask_for_proofs() -> None:
@@ -61,3 +63,12 @@ def ask_for_reads() -> None:
     for record in due[:READS_AT_ONCE]:
         Record.objects.filter(pk=record.pk, read_due_at=record.read_due_at).update(read_due_at=now + ASK_AGAIN_AFTER)
         dispatch.refresh(record.pk, shown=f"{record.organization.code} {record.pfa_id}")
+
+
+def ask_for_pulls() -> None:
+    """Each organization when its minute has come round, and those with records that webhooks named."""
+    for organization in asking.due():
+        if asking.take_turn(organization):
+            dispatch.pull(organization.pk, shown=organization.code)
+    for organization in asking.with_names():
+        dispatch.read_named(organization.pk, shown=organization.code)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 from celery import shared_task
 
-from pems_sync import crashpoints, delivery, inbound, proof, scheduling, sweeping
+from pems_sync import crashpoints, delivery, inbound, proof, reconciling, scheduling, sweeping
 from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
-from pems_sync.models import Modification, Record
+from pems_sync.errors import DomainError
+from pems_sync.inbound import asking, naming
+from pems_sync.models import Modification, Organization, Record
 from pems_sync.services import crashing
 
 log = structlog.get_logger(__name__)
@@ -43,6 +46,32 @@ def refresh(record_id: int) -> None:
         inbound.refresh(record)
     except (SecretsUnavailableError, PaceUnavailableError) as error:
         log.warning("refresh_put_off", record=record.pfa_id, error=str(error))
+
+
+@shared_task(name="pems_sync.pull")
+def pull(organization_id: int) -> None:
+    """What changed in PEMS, or every record when the sweep is due."""
+    _put_off_when_unavailable(asking.answer, organization_id)
+
+
+@shared_task(name="pems_sync.read_named")
+def read_named(organization_id: int) -> None:
+    """Read the records that webhooks named."""
+    _put_off_when_unavailable(naming.read_named, organization_id)
+
+
+@shared_task(name="pems_sync.reconcile")
+def reconcile(organization_id: int) -> None:
+    """Once a week: is everything here as PEMS has it?"""
+    _put_off_when_unavailable(reconciling.look_once, organization_id)
+
+
+def _put_off_when_unavailable(work: Callable[[Organization], object], organization_id: int) -> None:
+    organization = Organization.objects.select_related("connection").get(pk=organization_id)
+    try:
+        work(organization)
+    except (DomainError, SecretsUnavailableError, PaceUnavailableError) as error:
+        log.warning("inbound_put_off", organization=organization.slug, error=str(error))
 
 
 @shared_task(name="pems_sync.dead_letter")

@@ -138,6 +138,7 @@ SPECTACULAR_SETTINGS = {
         "StatusWord": "pems_sync.api.wire.STATUS_WORDS",
         "JobStatus": ["running", "completed", "failed"],
         "ConflictStatus": ["unresolved", "resolved"],
+        "ConflictKind": ["edit_edit", "edit_deleted", "delete_edited", "edit_discontinued", "overtaken"],
         "WriteSyncStatus": ["ok", "no_workers", "stuck"],
     },
 }
@@ -162,6 +163,9 @@ WRITE_SYNC_MAX_RETRIES: int = configuration.read("WRITE_SYNC_MAX_RETRIES")
 WRITE_SYNC_RETRY_DELAY: float = configuration.read("WRITE_SYNC_RETRY_DELAY")
 CLAIM_LEASE_SECONDS: float = configuration.read("CLAIM_LEASE_SECONDS")
 PROOF_DELAYS: list[float] = configuration.read("PROOF_DELAYS")
+PULL_INTERVAL_SECONDS: float = configuration.read("PULL_INTERVAL_SECONDS")
+PULL_OVERLAP_SECONDS: int = configuration.read("PULL_OVERLAP_SECONDS")
+SWEEP_HOUR_UTC: int = configuration.read("SWEEP_HOUR_UTC")
 
 LOG_LEVEL: str = configuration.read("LOG_LEVEL")
 LOGGING_CONFIG = "config.logs.configure"

@@ -10,7 +10,17 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from pems_sync.admin import dead_letters, ledger, modifications, records, sign_in, tenants  # noqa: F401  (they register)
+from pems_sync.admin import (  # noqa: F401  (they register)
+    approvals,
+    dead_letters,
+    inbound,
+    ledger,
+    modifications,
+    policies,
+    records,
+    sign_in,
+    tenants,
+)
 
 _READING_ORDER = (
     "modification",
@@ -18,7 +28,10 @@ _READING_ORDER = (
     "attempt",
     "job",
     "record",
+    "approval",
     "journalentry",
+    "inboundstate",
+    "fieldpolicy",
     "organization",
     "connection",
 )

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from pems_sync.admin import shown
-from pems_sync.admin.desk import DeskAdmin, SearchedAdmin
+from pems_sync.admin.desk import SearchedAdmin
 from pems_sync.admin.filters import (
     AuthorFilter,
     JobKindFilter,
@@ -19,6 +19,7 @@ from pems_sync.admin.filters import (
     RecordedFilter,
     StartedFilter,
 )
+from pems_sync.admin.undoing import UndoAdmin
 from pems_sync.models import Attempt, Job, JournalEntry
 from pems_sync.models.organization import Permission
 
@@ -71,7 +72,7 @@ class AttemptAdmin(SearchedAdmin):
 
 
 @admin.register(Job)
-class JobAdmin(DeskAdmin):
+class JobAdmin(UndoAdmin):
     list_display = (
         "started",
         "organization",
@@ -89,7 +90,7 @@ class JobAdmin(DeskAdmin):
     ordering = ("-started_at", "pk")
     fieldsets = (
         (None, {"fields": ("organization", "kind", "author_name", "reason", "started", "finished")}),
-        ("Write-sync", {"fields": ("total", "progress", "modifications_link")}),
+        ("Write-sync", {"fields": ("total", "progress", "modifications_link", "undoes_link")}),
         ("Pull", {"fields": ("seen", "changed", "skipped", "refused")}),
     )
 
@@ -120,6 +121,10 @@ class JobAdmin(DeskAdmin):
     @admin.display(description="modifications")
     def modifications_link(self, row: Job) -> SafeString:
         return shown.list_link("pems_sync_modification", {"job": str(row.pk)}, "list them")
+
+    @admin.display(description="undoes")
+    def undoes_link(self, row: Job) -> SafeString | str:
+        return shown.detail_link("pems_sync_job", row.undoes_id, row.undoes_id) if row.undoes_id else "–"
 
     @admin.display(description="refused rows")
     def refused(self, row: Job) -> SafeString | str:

@@ -8,13 +8,14 @@ from django.utils.safestring import SafeString
 from pems_sync.admin import shown
 from pems_sync.admin.desk import SearchedAdmin
 from pems_sync.admin.filters import OrganizationFilter
+from pems_sync.admin.history import HistoryAdmin
 from pems_sync.models import Record
 
 MOST_VERSIONS = 20
 
 
 @admin.register(Record)
-class RecordAdmin(SearchedAdmin):
+class RecordAdmin(HistoryAdmin, SearchedAdmin):
     modification_path = "modifications"
     list_display = ("pfa_id", "organization", "version", "description", "category", "source", "changed", "changed_by")
     list_filter = (OrganizationFilter,)

@@ -49,6 +49,7 @@ class DraftsView(Endpoint):
         membership = membership_for(request.user, organization_id, Permission.DRAFT)
         query = checked_query(Paged, request.query_params)
         rows = Modification.objects.drafts().filter(organization=membership.organization, author=membership.user)
+        rows = rows.select_related("record")  # for the values of those at risk
         page = _ORDER.page(rows, limit=query["limit"], cursor=query.get("cursor"), scope=membership.pk)
         money = sees_money(membership)
         return Response(

@@ -57,7 +57,8 @@ def explain(row: Modification, *, now: datetime, money: bool) -> Explanation:
             text = "A later edit by the same author took its place and carries its changes."
             return Explanation(text, "Follow the later edit.", NOBODY)
         case State.WITHDRAWN:
-            return Explanation("It was taken back. PEMS keeps its values.", "Nothing: it is done.", NOBODY)
+            text = "It was taken back, by a person or by policy. PEMS keeps its values."
+            return Explanation(text, "Nothing: it is done.", NOBODY)
         case _:
             assert_never(state)
 

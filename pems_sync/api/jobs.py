@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -11,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,6 +19,7 @@ from pems_sync.access import job_for
 from pems_sync.api import shapes
 from pems_sync.api.endpoint import Endpoint, id_from, member_by_query
 from pems_sync.api.paging import Order
+from pems_sync.api.sheets import as_csv, wants_csv
 from pems_sync.api.strict import NoQuery, Paged, Slug, checked_query
 from pems_sync.api.wire import STATUS_WORDS, having_status, stamp
 from pems_sync.clock import database_now
@@ -59,8 +58,8 @@ class JobsView(Endpoint):
             rows = _with_status(rows, query["status"])
         page = _ORDER.page(rows, limit=query["limit"], cursor=query.get("cursor"), scope=organization.pk)
         items = job_shapes(page.rows)
-        if "text/csv" in request.headers.get("Accept", "").lower():
-            return _csv(items, page.next_cursor)
+        if wants_csv(request):
+            return as_csv("sync-logs", (*_COLUMNS, *STATUS_WORDS), map(_line, items), page.next_cursor)
         return Response({"items": items, "nextCursor": page.next_cursor})
 
 
@@ -125,26 +124,5 @@ def _shape(job: Job, by_status: dict[str, int], now: datetime) -> dict[str, Any]
     }
 
 
-def _csv(items: Sequence[dict[str, Any]], next_cursor: str | None) -> HttpResponse:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([*_COLUMNS, *STATUS_WORDS])
-    for item in items:
-        writer.writerow(
-            [_cell(item[name]) for name in _COLUMNS] + [item["counts"].get(word, 0) for word in STATUS_WORDS]
-        )
-    headers = {"Content-Disposition": 'attachment; filename="sync-logs.csv"'}
-    if next_cursor:
-        headers["X-Next-Cursor"] = next_cursor
-    return HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _cell(value: Any) -> Any:
-    """A spreadsheet takes text that starts like a formula for one: an apostrophe keeps it text."""
-    if not isinstance(value, str):
-        return "" if value is None else value
-    return (
-        f"'{value}"
-        if value.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠", "|", "%"))
-        else value
-    )
+def _line(item: dict[str, Any]) -> list[Any]:
+    return [item[name] for name in _COLUMNS] + [item["counts"].get(word, 0) for word in STATUS_WORDS]

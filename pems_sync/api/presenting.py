@@ -69,8 +69,17 @@ def draft_shape(draft: Modification, *, money: bool) -> dict[str, Any]:
         "status": status_of(draft),
         "reason": draft.reason,
         "atRisk": list(draft.at_risk),
+        "atRiskValues": [_at_risk(draft, name, money=money) for name in draft.at_risk],
         "savedAt": stamp(draft.saved_at),
     }
+
+
+def _at_risk(draft: Modification, name: str, *, money: bool) -> dict[str, Any]:
+    """What the planner started from, and what PEMS holds now: null where it no longer knows the record."""
+    record, hidden = draft.record, not money and name in MONEY_FIELDS
+    theirs = None if record.deleted_at else record.fields.get(name)
+    values = {"base": draft.base.get(name), "ours": draft.changes.get(name, draft.base.get(name)), "theirs": theirs}
+    return {"name": name, **(dict.fromkeys(values) if hidden else values), "masked": hidden}
 
 
 def modification_shape(row: Modification, *, money: bool, conflict_id: str | None = None) -> dict[str, Any]:

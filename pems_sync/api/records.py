@@ -72,7 +72,9 @@ def present_records(records: Sequence[Record], membership: Membership) -> list[d
     """Three queries, however many records."""
     drafts = {
         row.record_id: row
-        for row in Modification.objects.drafts().filter(author=membership.user, record__in=list(records))
+        for row in Modification.objects.drafts()
+        .filter(author=membership.user, record__in=list(records))
+        .select_related("record")
     }
     latest = _latest(records, membership.user)
     money = sees_money(membership)

@@ -24,13 +24,17 @@ _TEXTS = {
     "modification_confirmed": "PEMS has it",
     "modification_retrying": "waits for another try",
     "modification_rebased": "PEMS had moved in other fields: goes on at the new version",
+    "modification_merged_by_policy": "both sides changed the same: settled by the policies of the organization",
     "outcome_unknown": "sent, and whether it was applied is not known",
     "read_back_asked": "asked for PEMS to be read back first",
     "proof_failed": "PEMS could not be read back",
     "modification_conflicted": "both sides changed the same: a person decides",
     "conflict_resolved": "resolved the conflict",
+    "conflict_reopened": "took the resolution back: a person decides anew",
     "modification_buried": "the machine gave up",
 }
+
+_ASKED = ("modification_conflicted", "conflict_reopened")
 
 
 def entries_of(row: Modification) -> list[JournalEntry]:
@@ -40,7 +44,7 @@ def entries_of(row: Modification) -> list[JournalEntry]:
 
 def conflict_of(entries: list[JournalEntry]) -> str | None:
     """The id of its latest conflict."""
-    ids = [entry.details.get("conflictId") for entry in entries if entry.kind == "modification_conflicted"]
+    ids = [entry.details.get("conflictId") for entry in entries if entry.kind in _ASKED]
     return ids[-1] if ids else None
 
 

@@ -113,7 +113,7 @@ def record_of(shown: Any, *, organization_code: str, pfa_id: str | None = None) 
     if not isinstance(found, str) or not found or len(found) > 64 or (pfa_id is not None and found != pfa_id):
         raise ValueError("not the record asked for")
     if code != organization_code:
-        raise ValueError(f"belongs to organization {str(code)[:32]!r}, not {organization_code!r}")
+        raise ValueError(f"belongs to another organization than {organization_code!r}")
     if version is None:
         raise ValueError("has no version")
     return PemsRecord(
@@ -150,7 +150,11 @@ def page_of(body: Any, *, organization_code: str) -> Page:
             broken.append(BrokenRow(str(name)[:64], str(error)[:300]))
     cursor, total = body.get("nextCursor"), body.get("total")
     return Page(
-        tuple(records), tuple(broken), str(cursor) if cursor else None, total if isinstance(total, int) else None
+        tuple(records),
+        tuple(broken),
+        str(cursor) if cursor else None,
+        total if isinstance(total, int) and not isinstance(total, bool) else None,
+        _time(body.get("serverTime")),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID, uuid5
 
@@ -27,7 +28,7 @@ class PemsRecord:
     updated_by: str
     fields: Values
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         return content_hash(self.fields)
 
@@ -177,6 +178,7 @@ class Page:
     broken: tuple[BrokenRow, ...]
     next_cursor: str | None
     total: int | None
+    server_time: datetime | None = None
 
 
 class PemsClient(Protocol):

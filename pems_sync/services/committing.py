@@ -74,7 +74,7 @@ def _commit_some(membership: Membership, ids: list[UUID], priority: int, reason:
         if valid:
             result.job = _job(membership, job, work, len(valid), reason)
             result.queued = len(valid)
-            _Commit(work, records, rows, result.job, priority, reason).run(valid)
+            Commit(work, records, rows, result.job, priority, reason).run(valid)
         dispatch.ring_on_commit(membership.organization.connection_id)
     return result
 
@@ -107,7 +107,7 @@ def _job(membership: Membership, job: Job | None, work: UnitOfWork, more: int, r
 
 
 @dataclass
-class _Commit:
+class Commit:
     """The commit of some valid drafts, with their records and lanes locked."""
 
     work: UnitOfWork
@@ -128,12 +128,15 @@ class _Commit:
             lane = sorted(lanes[draft.record_id], key=lambda row: (row.queued_at or self.work.now, str(row.pk)))
             self._queue(draft, lane[-1] if lane else None)
         jobs = {row.job_id for row in self.moves.rows.values() if row.job_id and row.state == State.SUPERSEDED}
-        self.moves.flush()
+        self._save(drafts)
         for draft in drafts:
             self._meet(draft, lanes[draft.record_id])
         jobs |= {row.job_id for row in self.moves.rows.values() if row.job_id}
         self.moves.flush()
         report_progress(self.work, jobs)
+
+    def _save(self, drafts: list[Modification]) -> None:
+        self.moves.flush()
 
     def _queue(self, draft: Modification, tail: Modification | None) -> None:
         before = self.moves.move(draft, State.QUEUED)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pems_sync import dispatch, lanes
 from pems_sync.journal import UnitOfWork
 from pems_sync.models import Modification
+from pems_sync.policies import Policies
 from pems_sync.states import FINAL, State, holds_lane, may_move
 
 _COLUMNS = (
@@ -29,6 +30,8 @@ class Moves:
     rows: dict[object, Modification] = field(default_factory=dict)
     left_lane: set[int] = field(default_factory=set)
     bells: set[tuple[int, int]] = field(default_factory=set)
+    policies: dict[int, Policies] = field(default_factory=dict)
+    """By organization: read once in the transaction, and only where something clashes."""
 
     def keep(self, row: Modification) -> None:
         self.rows[row.pk] = row
@@ -57,6 +60,10 @@ class Moves:
         for connection_id, seconds in self.bells:
             dispatch.ring_on_commit(connection_id, in_seconds=seconds)
         self.bells.clear()
+
+    def save_between(self, row: Modification) -> None:
+        """Write this row down now, for two moves in one transaction: the table allows one way at a time."""
+        Modification.objects.all().update_each([_columns_of(row)])
 
     def flush(self) -> None:
         """Save every row in one statement, give lanes without a head their next, and ring where that is news."""

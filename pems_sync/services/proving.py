@@ -110,6 +110,7 @@ def _ask(settlement: Settlement, row: Modification, kind: ConflictKind) -> None:
         theirs=theirs,
         version=record.version,
         actor="worker",
+        theirs_at=record.changed_at,
     )
     if was_dead:
         row.queued_at = settlement.work.now  # it left its lane when it died, and joins the tail

@@ -11,8 +11,11 @@ from typing import assert_never
 
 from pems_sync import events
 from pems_sync.drift import ConflictKind, Converged, Disjoint, Overlap, compare, moved_fields
+from pems_sync.fields import FIELDS
 from pems_sync.models import Modification, Record
+from pems_sync.records import values_at
 from pems_sync.services.moves import Moves
+from pems_sync.services.policing import settle_by_policy
 from pems_sync.services.transitions import alone, confirm, conflict, subject
 from pems_sync.states import IN_FLIGHT, State
 
@@ -111,14 +114,31 @@ def advance(moves: Moves, row: Modification, record: Record, *, actor: str) -> N
     match verdict:
         case Converged():
             confirm(moves, row, version=record.version, actor=actor, how="converged")
-        case Disjoint():
+        case Disjoint() if row.organization.merge_disjoint:
             _go_on(moves, row, record, actor)
+        case Disjoint():
+            _ask(moves, row, record, ConflictKind.EDIT_EDIT, _moved_elsewhere(row, record), actor)
         case Overlap(kind, fields):
-            conflict(
-                moves, row, kind=kind, fields=fields, theirs=dict(record.fields), version=record.version, actor=actor
-            )
+            if kind is not ConflictKind.EDIT_EDIT or not settle_by_policy(moves, row, record, fields):
+                _ask(moves, row, record, kind, fields, actor)
         case _:
             assert_never(verdict)
+
+
+def _ask(
+    moves: Moves, row: Modification, record: Record, kind: ConflictKind, fields: tuple[str, ...], actor: str
+) -> None:
+    theirs, at = dict(record.fields), record.changed_at
+    conflict(moves, row, kind=kind, fields=fields, theirs=theirs, version=record.version, actor=actor, theirs_at=at)
+
+
+def _moved_elsewhere(row: Modification, record: Record) -> tuple[str, ...]:
+    """Disjoint changes of an organization that wants to be asked: ours, and what PEMS moved of what people edit. The
+    base grows by the values PEMS showed of those when we last looked, so that all three can be shown (I8)."""
+    seen = values_at(record, row.expected_version) or {}
+    moved = {name: value for name, value in seen.items() if FIELDS[name].permission and record.fields[name] != value}
+    row.base = moved | row.base
+    return tuple(dict.fromkeys([*row.changes, *moved]))
 
 
 def _go_on(moves: Moves, row: Modification, record: Record, actor: str) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from django.db.models import Count
 
 from pems_sync import events
-from pems_sync.client.base import Confirmed, PemsRecord
+from pems_sync.client.base import Confirmed
 from pems_sync.fields import Values
 from pems_sync.journal import MOST_ENTRIES, UnitOfWork, deadlock_retried
 from pems_sync.models import Attempt, AttemptOutcome, Modification, Record
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.records import Shelf, shelf_for, values_at
+from pems_sync.services.adjusting import count_adjusted
 from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import is_under_way, rebase_open
@@ -111,6 +112,7 @@ class Settlement:
 
     def confirm(self, row: Modification, answer: Confirmed) -> None:
         record, shown = self.record_of(row), answer.record
+        told_before = record.fields if record.version == answer.new_version else None  # its webhook beat its reply
         if shown is not None and shown.version >= answer.new_version:
             self.shelf.see(record, shown, made_by=row.pk)
         else:
@@ -124,9 +126,10 @@ class Settlement:
                 made_by=row.pk,
                 due=self.work.now,
             )
-        confirm(
-            self.moves, row, version=answer.new_version, actor="worker", how="answer", adjusted=_adjusted(row, shown)
-        )
+        adjusted = _adjusted(row, shown.fields if shown is not None else told_before)
+        confirm(self.moves, row, version=answer.new_version, actor="worker", how="answer", adjusted=adjusted)
+        if adjusted:
+            count_adjusted(row.organization_id)
         self.confirmed[record.pk] = row
 
     def note(self, note: Note | None, kind: OutcomeKind, detail: str = "") -> None:
@@ -186,11 +189,11 @@ def tell_of_foreign_changes(
         )  # fmt: skip
 
 
-def _adjusted(row: Modification, shown: PemsRecord | None) -> dict[str, Any]:
+def _adjusted(row: Modification, shown: Mapping[str, Any] | None) -> dict[str, Any]:
     """Values PEMS changed while applying, as it shows them."""
     if shown is None:
         return {}
-    return {name: shown.fields.get(name) for name, value in row.changes.items() if shown.fields.get(name) != value}
+    return {name: shown.get(name) for name, value in row.changes.items() if shown.get(name) != value}
 
 
 def bury_record(record: Record, work: UnitOfWork) -> None:

@@ -62,8 +62,10 @@ def conflict(
     theirs: Values,
     version: int,
     actor: str,
+    theirs_at: datetime | None = None,
 ) -> None:
-    """Both sides changed the same. `conflicts` opens its row inside this transaction; its receiver may raise."""
+    """Both sides changed the same. `conflicts` opens its row inside this transaction; its receiver may raise.
+    `theirs_at`: when PEMS changed the record."""
     before = moves.move(row, State.CONFLICTED)
     release_lease(row)
     row.not_before, row.waits_for = None, "a person decides which values stand"
@@ -72,7 +74,7 @@ def conflict(
         events.ModificationConflicted(
             **subject(row, actor), before=before, after={"state": State.CONFLICTED, "kind": kind}, conflict_id=uuid4(),
             conflict_kind=kind, fields=fields, base=row.base, ours={**row.base, **row.changes}, theirs=theirs,
-            pems_version=version,
+            pems_version=version, theirs_at=theirs_at,
         )
     )  # fmt: skip
 

@@ -71,3 +71,13 @@ def test_a_sandbox_that_dies_keeps_what_it_applied(running: Fleet) -> None:
     second = running.edit("AFTER")
     running.wait_for(second[0], "synced")
     all_synced_once(running, [first, second])
+
+
+def test_what_changes_in_pems_arrives_within_seconds_when_pems_says_so(running: Fleet) -> None:
+    """Webhook, bell, worker, read: nobody waits for the pull of the minute."""
+    secret = running.stack.environment("manage")["PEMS_WEBHOOK_SECRET"]
+    running.sandbox.webhook(f"{running.stack.base_url}/api/pems/webhook/demo", secret, repeat=0.5)
+    where = f"/api/pfa/org-rio/records/{running.records.pop()['pfaId']}"
+    for number in range(3):
+        running.sandbox.edit(where.rpartition("/")[2], {"model": f"SAID-{number}"})
+        wait_until(lambda: running.planner.call("GET", where)["fields"]["model"] == f"SAID-{number}", 15)  # noqa: B023

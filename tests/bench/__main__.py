@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import measures, sockets
+from tests.bench import drift, inbound, inbox, measures, resolving, sockets
 from tests.bench.measures import Figure
 
 MEASURES = {
@@ -19,7 +19,11 @@ MEASURES = {
     "batched": measures.batched,
     "latency": measures.latency,
     "committing": measures.committing,
+    "resolving": resolving.resolving,
     "sockets": sockets.figures,
+    "drift": drift.drift,
+    "inbound": inbound.figures,
+    "inbox": inbox.figures,
 }
 
 

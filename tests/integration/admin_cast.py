@@ -14,7 +14,8 @@ from django.utils import timezone
 from conflicts.models import Conflict
 from pems_sync import events
 from pems_sync.journal import unit_of_work
-from pems_sync.models import Attempt, AttemptOutcome, Job, JournalEntry, Modification, Organization
+from pems_sync.models import Approval, Attempt, AttemptOutcome, Job, JournalEntry, Modification, Organization
+from pems_sync.models.approval import ApprovalKind
 from pems_sync.services.transitions import fingerprint
 from pems_sync.states import DeadReason, State
 from tests.cast import make_record
@@ -88,10 +89,20 @@ def make_everything(organization: Organization, author: User) -> dict[str, Any]:
         "pems_sync_attempt": make_attempt(dead),
         "pems_sync_job": job,
         "pems_sync_record": dead.record,
+        "pems_sync_approval": make_approval(dead),
         "pems_sync_journalentry": make_entry(dead),
         "pems_sync_organization": organization,
         "conflicts_conflict": conflict,
     }
+
+
+def make_approval(row: Modification) -> Approval:
+    """Of a rollback that its author asked for."""
+    payload = {"version": 4, "reason": "too dear", "before": {"monthlyRate": "6123.45"}, "changes": {"model": "330"}}
+    return Approval.objects.create(
+        organization=row.organization, kind=ApprovalKind.ROLLBACK, subject=row.pfa_id, payload=payload,
+        summary=f"Roll {row.pfa_id} back", asked_by=row.author,
+    )  # fmt: skip
 
 
 def make_entry(row: Modification) -> JournalEntry:

@@ -30,11 +30,12 @@ LISTS = {
     "pems_sync_job": 9,
     "pems_sync_record": 8,
     "pems_sync_journalentry": 8,
+    "pems_sync_approval": 8,
     "pems_sync_organization": 7,
-    "conflicts_conflict": 8,
+    "conflicts_conflict": 10,
 }
 """Queries: session, user, two for Django's model permissions, memberships, count, rows; for filters organizations and
-authors; for attempts their outcomes."""
+authors; for attempts their outcomes; for conflicts authors and the counts above the list."""
 
 
 def queries_of(client, address: str) -> int:
@@ -116,7 +117,10 @@ def test_the_index_lists_the_desk_in_the_order_of_use(rio, cast):
         "attempt",
         "job",
         "record",
+        "approval",
         "journalentry",
+        "inboundstate",
+        "fieldpolicy",
         "organization",
         "conflict",
     ]

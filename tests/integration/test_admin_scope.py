@@ -24,7 +24,7 @@ from tests.integration.admin_cast import (
 
 MODELS = (
     "pems_sync_modification", "pems_sync_deadletter", "pems_sync_attempt", "pems_sync_job", "pems_sync_record",
-    "pems_sync_journalentry", "pems_sync_organization", "conflicts_conflict",
+    "pems_sync_approval", "pems_sync_journalentry", "pems_sync_organization", "conflicts_conflict",
 )  # fmt: skip
 AMOUNTS = ("6123.45", "5511.22", "7733.11", "5500.00")
 
@@ -69,7 +69,7 @@ def test_history_and_delete_of_a_foreign_row_show_nothing(cast, theirs, model):
     client = staff(cast.admin)
     for place in ("history", "delete"):
         response = client.get(page_of(model, theirs[model]).replace("/change/", f"/{place}/"))
-        assert response.status_code in (302, 403)
+        assert response.status_code in (302, 403, 404)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -169,7 +169,7 @@ def test_members_who_are_no_staff_are_sent_to_the_sign_in(cast, ours):
     assert client.get(list_of("pems_sync_modification")).status_code == 302
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS[:-1])  # conflicts are decided on their page: test_conflict_pages.py
 def test_nothing_can_be_added_changed_or_deleted(cast, ours, model):
     for client in (staff(cast.admin), superuser()):
         client.handler.enforce_csrf_checks = False
@@ -188,7 +188,7 @@ def test_money_is_hidden_without_view_financials(cast, ours, model):
             membership = Membership.objects.get(user=cast.admin)
             membership.permissions = [each for each in membership.permissions if each != Permission.VIEW_FINANCIALS]
             membership.save()
-        text = text_of(client.get(page)) + text_of(client.get(list_of(model)))
+        text = (text_of(client.get(page)) + text_of(client.get(list_of(model)))).replace(",", "")
         seen = {amount for amount in AMOUNTS if amount in text}
         if not amounts_seen:
             assert not seen

@@ -10,6 +10,8 @@ from django.test import Client
 
 from conflicts.models import Conflict
 from pems_sync.models import Organization
+from pems_sync.models.approval import ApprovalKind
+from pems_sync.services.approving import ask
 from tests.cast import Cast
 from tests.integration import api_acts as acts
 
@@ -26,6 +28,9 @@ def routes(rio: Organization, cast: Cast, make_record) -> list[tuple[str, str, d
     dead = acts.buried(make_record(rio), cast.planner)
     clash = acts.conflicted(make_record(rio), cast.planner)
     conflict = Conflict.objects.get(modification=clash)
+    approval = ask(
+        membership=acts.member(cast.lead), kind=ApprovalKind.ROLLBACK, subject="PFA-1", payload={}, summary="x"
+    )
     body = {"changes": {"model": "X"}, "baseVersion": record.version}
     return [
         ("GET", "/api/pfa/org-rio/records", None),
@@ -36,6 +41,8 @@ def routes(rio: Organization, cast: Cast, make_record) -> list[tuple[str, str, d
         ("GET", "/api/pfa/org-rio/drafts/PFA-1", None),
         ("PUT", "/api/pfa/org-rio/drafts/PFA-1", body),
         ("DELETE", "/api/pfa/org-rio/drafts/PFA-1", None),
+        ("GET", "/api/pems/policies?organizationId=org-rio", None),
+        ("PUT", "/api/pems/policies", {"organizationId": "org-rio", "rules": []}),
         ("POST", "/api/pems/write-sync", {"organizationId": "org-rio"}),
         ("GET", "/api/pems/sync-status?organizationId=org-rio", None),
         ("GET", "/api/pems/queue-metrics?organizationId=org-rio", None),
@@ -48,6 +55,19 @@ def routes(rio: Organization, cast: Cast, make_record) -> list[tuple[str, str, d
         ("GET", "/api/pems/conflicts?organizationId=org-rio", None),
         ("GET", f"/api/pems/conflicts/{conflict.pk}", None),
         ("POST", f"/api/pems/conflicts/{conflict.pk}/resolve", {"resolution": "use_pems", "seenPemsVersion": 5}),
+        ("POST", f"/api/pems/conflicts/{conflict.pk}/undo", None),
+        (
+            "POST",
+            "/api/pems/conflicts/bulk-resolve",
+            {"organizationId": "org-rio", "filter": {}, "resolution": "use_pems", "preview": True},
+        ),
+        ("GET", "/api/pfa/org-rio/records/PFA-1/history", None),
+        ("POST", "/api/pfa/org-rio/records/PFA-1/rollback", {"version": record.version, "preview": True}),
+        ("POST", f"/api/pems/sync-logs/{dead.job_id}/undo", {"preview": True}),
+        ("GET", "/api/pems/approvals?organizationId=org-rio", None),
+        ("POST", f"/api/pems/approvals/{approval.pk}/approve", {}),
+        ("POST", f"/api/pems/approvals/{approval.pk}/reject", {}),
+        ("GET", "/api/audit?organizationId=org-rio", None),
         ("GET", "/api/pems/dead-letters?organizationId=org-rio", None),
         ("POST", "/api/pems/dead-letters/retry", {"organizationId": "org-rio", "filter": {}}),
         ("POST", "/api/pems/dead-letters/discard", {"ids": [str(dead.pk)], "reason": "no"}),
@@ -84,7 +104,7 @@ def test_a_stranger_sees_the_same_404_for_what_exists_and_what_does_not(routes, 
 def test_a_stranger_with_nonsense_still_gets_404(routes, api, cast: Cast) -> None:
     stranger = api(cast.outsider)
     for method, path, body in routes:
-        if body is None or "write-sync" in path or "dead-letters" in path:
+        if body is None or "organizationId" in body or "dead-letters" in path:
             continue  # a body that names the organization must be read first
         answer = stranger.generic(method, path, "{not json", content_type="text/plain")
         assert answer.status_code == 404, (method, path)
@@ -95,7 +115,7 @@ def test_a_viewer_is_told_what_is_missing_before_what_is_wrong(routes, api, cast
     for method, path, body in routes:
         if method == "GET" and "/drafts" not in path:
             continue
-        readable = "write-sync" in path or "dead-letters" in path
+        readable = "organizationId" in (body or {}) or "dead-letters" in path
         text = json.dumps({**(body or {}), "nonsense": 1}) if readable else "{not json"
         answer = viewer.generic(method, path, text, content_type="application/json")
         assert answer.status_code == 403, (method, path, answer.content)

@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.generators import SchemaGenerator
 
 from conflicts.models import Conflict
-from pems_sync.models import Connection
+from pems_sync.models import Connection, Organization
 from tests.cast import Cast
 from tests.integration import api_acts as acts
 
@@ -67,6 +67,9 @@ def test_the_schema_and_its_page_need_no_sign_in_and_no_inline_script(db) -> Non
     assert "/api/schema" in script.content.decode()
 
 
+LOCAL_WINS = {"field": "model", "rule": "local_wins"}
+
+
 def test_answers_are_what_the_schema_says(document, api, cast: Cast, rio, make_record) -> None:
     Connection.objects.update(requests_per_second=10_000)
     planner, admin = api(cast.planner), api(cast.admin)
@@ -98,6 +101,8 @@ def test_answers_are_what_the_schema_says(document, api, cast: Cast, rio, make_r
         (planner, "get", f"/api/pems/modifications/{draft.pk}", None),
         (planner, "get", "/api/pems/conflicts?organizationId=org-rio", None),
         (planner, "get", f"/api/pems/conflicts/{conflict.pk}", None),
+        (planner, "get", "/api/pfa/org-rio/records/PFA-1/history", None),
+        (admin, "get", "/api/audit?organizationId=org-rio", None),
         (planner, "get", "/api/pems/dead-letters?organizationId=org-rio", None),
         (planner, "post", "/api/pems/write-sync", {"organizationId": "org-rio"}),
         (planner, "post", f"/api/pems/modifications/{dead.pk}/retry", None),
@@ -109,6 +114,17 @@ def test_answers_are_what_the_schema_says(document, api, cast: Cast, rio, make_r
             f"/api/pems/conflicts/{conflict.pk}/resolve",
             {"resolution": "use_pems", "seenPemsVersion": 5},
         ),
+        (planner, "get", f"/api/pems/conflicts/{conflict.pk}", None),
+        (planner, "post", f"/api/pems/conflicts/{conflict.pk}/undo", {}),
+        (
+            planner,
+            "post",
+            "/api/pems/conflicts/bulk-resolve",
+            {"organizationId": "org-rio", "filter": {}, "resolution": "use_local", "preview": True},
+        ),
+        (planner, "get", "/api/pems/policies?organizationId=org-rio", None),
+        (admin, "put", "/api/pems/policies", {"organizationId": "org-rio", "rules": [], "moneyThreshold": "5000"}),
+        (planner, "post", "/api/pems/policies/simulate", {"organizationId": "org-rio", "rules": [LOCAL_WINS]}),
         (admin, "post", "/api/pems/organizations/org-rio/pause", {"reason": "x"}),
         (admin, "post", "/api/pems/organizations/org-rio/resume", None),
         (planner, "get", "/api/pfa/org-rio/records/PFA-0", None),
@@ -120,6 +136,30 @@ def test_answers_are_what_the_schema_says(document, api, cast: Cast, rio, make_r
         conforms(document, method, path.split("?")[0], answer)
     for path in ("/api/health/live", "/api/health/ready", "/api/health/write-sync"):
         conforms(document, "get", path, Client().get(path))
+
+
+def test_ways_back_answer_what_the_schema_says(document, engine, api, cast: Cast, rio) -> None:
+    record, lead = engine.records[0], api(cast.lead)
+    job = engine.edit(record, model="NEW", monthlyRate="99999.00").job
+    engine.settle()
+    way = f"/api/pfa/org-rio/records/{record.pfa_id}/rollback"
+    body = {"version": record.version, "reason": "r"}
+    Organization.objects.filter(pk=rio.pk).update(second_approval=True, money_threshold=1)
+    for path, sent in (
+        (way, {**body, "preview": True}),
+        (way, body),
+        (way, body),
+        (way, {"version": 0, "reason": "r"}),
+    ):
+        conforms(document, "post", path, lead.post(path, sent, format="json"))
+    listed = lead.get("/api/pems/approvals?organizationId=org-rio")
+    conforms(document, "get", "/api/pems/approvals", listed)
+    decision = f"/api/pems/approvals/{listed.json()['items'][0]['id']}/reject"
+    conforms(document, "post", decision, api(cast.admin).post(decision, {"comment": "no"}, format="json"))
+    Organization.objects.filter(pk=rio.pk).update(second_approval=False)
+    undo = f"/api/pems/sync-logs/{job.pk}/undo"
+    for path, sent in ((undo, {"preview": True}), (undo, {"reason": "r"}), (undo, {"reason": "r"})):
+        conforms(document, "post", path, lead.post(path, sent, format="json"))
 
 
 def conforms(document: dict[str, Any], method: str, path: str, answer: Any) -> None:

@@ -1,9 +1,11 @@
-"""People decide: use_local, use_pems; once, on what they have seen, with the rights it takes (K5, K7, K8)."""
+"""People decide: use_local, use_pems, merge; once, on what they have seen, with the rights it takes (K5, K7, K8)."""
 
 import pytest
 
+from conflicts.errors import AlreadyResolvedError, RecordGoneError
+from conflicts.freshness import refreshed
 from conflicts.models import Conflict, Resolution
-from conflicts.services import AlreadyResolvedError, RecordGoneError, resolve
+from conflicts.services import resolve
 from pems_sync.errors import ConflictMovedError, InvalidChangesError
 from pems_sync.inbound import mark_gone
 from pems_sync.models import JournalEntry, Membership, Record
@@ -27,10 +29,10 @@ def clash(engine, record):
     return row
 
 
-def decide(engine, row, resolution, *, by=None, seen=None, comment=""):
+def decide(engine, row, resolution, *, by=None, seen=None, **more):
     conflict = row.conflicts.latest("opened_at")
     return resolve(
-        membership=engine.member(by), conflict=conflict, resolution=resolution, seen_pems_version=seen, comment=comment
+        membership=engine.member(by), conflict=conflict, resolution=resolution, seen_pems_version=seen, **more
     )
 
 
@@ -114,25 +116,90 @@ def test_a_base_that_fell_meanwhile_joins_the_conflict(engine, record):
     assert {field["name"] for field in moved.value.details["conflict"].fields} == {"model", "areaSilo"}
 
 
-def test_pems_moving_between_the_look_and_the_decision_reopens_the_question(engine, record, clash, monkeypatch):
-    """Inbound commits between the two transactions of a resolution (K5)."""
-    from conflicts import services
+def test_a_change_of_pems_that_we_want_as_well_asks_nothing_more(engine, record):
+    """K3"""
+    row = engine.edit(record, model="OURS", areaSilo="East")
+    engine.sandbox.edit(record.pfa_id, {"model": "THEIRS"})
+    engine.settle()
+    engine.sandbox.edit(record.pfa_id, {"areaSilo": "East"})
+    engine.pull()
+    resolved = decide(engine, row, Resolution.MERGE, seen=record.version + 1, merged_data={"model": "BOTH"})
+    assert resolved.applied_changes == {"model": "BOTH"}
+    engine.settle()
+    assert (engine.in_pems(record)["model"], engine.in_pems(record)["areaSilo"]) == ("BOTH", "East")
 
-    look, looks = services._refresh_if_moved, []
 
-    def and_then_pems_moves(conflict, seen):
-        moved = look(conflict, seen)
-        looks.append(moved)
-        if len(looks) == 1:
-            engine.sandbox.edit(record.pfa_id, {"model": "NEWER"})
-            engine.pull()
-        return moved
-
-    monkeypatch.setattr(services, "_refresh_if_moved", and_then_pems_moves)
-    with pytest.raises(ConflictMovedError):
+def test_a_conflict_whose_record_goes_becomes_another_question(engine, record, clash):
+    """K7: seen as two values of one field, decided as a record that is there no more."""
+    mark_gone(record)
+    with pytest.raises(ConflictMovedError) as moved:
         decide(engine, clash, Resolution.USE_LOCAL, seen=record.version + 1)
-    assert len(looks) == 2
+    shown = moved.value.details["conflict"]
+    assert (shown.kind, shown.fields[0]["theirs"], shown.pattern) == (
+        "edit_deleted",
+        None,
+        f"edit_deleted: model {record.fields['model']} → none",
+    )
+    with pytest.raises(RecordGoneError):
+        decide(engine, clash, Resolution.MERGE, merged_data={"model": "OTHER"})
+    decide(engine, clash, Resolution.USE_PEMS)
+    assert engine.state(clash) is State.WITHDRAWN
+
+
+def test_a_record_discontinued_meanwhile_may_be_edited_and_stays_discontinued(engine, record, clash):
+    """K7: our values may stand, what PEMS discontinued is not brought back."""
+    engine.sandbox.edit(record.pfa_id, {"isDiscontinued": True})
+    engine.pull()
+    with pytest.raises(ConflictMovedError) as moved:
+        decide(engine, clash, Resolution.USE_LOCAL, seen=record.version + 1)
+    assert moved.value.details["conflict"].kind == "edit_discontinued"
+    with pytest.raises(InvalidChangesError, match="isDiscontinued"):
+        decide(engine, clash, Resolution.MERGE, merged_data={"model": "X", "isDiscontinued": False})
+    decide(engine, clash, Resolution.MERGE, merged_data={"model": "CHOSEN", "isDiscontinued": True})
+    assert clash.conflicts.get().decided == {"model": "CHOSEN", "isDiscontinued": True}
+    engine.settle()
+    assert engine.state(clash) is State.CONFIRMED
+    assert (engine.in_pems(record)["model"], engine.in_pems(record)["isDiscontinued"]) == ("CHOSEN", True)
+
+
+def test_a_merge_is_written_once_on_the_version_it_was_decided_on(engine, record, cast, clash):
+    """K8: the base advances with the decision, so nothing is left to report again."""
+    resolved = decide(engine, clash, Resolution.MERGE, by=cast.lead, merged_data={"model": "BOTH", "dor": "BEO"})
+    assert resolved.applied_changes == {"model": "BOTH", "dor": "BEO"}
+    row = engine.row(clash)
+    assert (row.state, row.authorised_by, row.base["model"]) == (State.QUEUED, cast.lead, "THEIRS")
+    assert row.base["dor"] == Record.objects.get(pk=record.pk).fields["dor"]
+    engine.settle()
+    assert engine.state(clash) is State.CONFIRMED
+    assert (engine.in_pems(record)["model"], engine.in_pems(record)["dor"]) == ("BOTH", "BEO")
+    assert row.conflicts.get().decided == {"model": "BOTH"}
+    assert row.conflicts.get().fields[0]["ours"] == "OURS", "the losers are kept"
+    assert_applied_once(engine)
+    assert_stored_equals_pems(engine)
+    assert_invariants(engine.organization)
+
+
+def test_a_merge_that_pems_moves_under_is_asked_again_with_its_history(engine, record, clash):
+    """K5 after the decision: the write is conditional on what was seen."""
+    decide(engine, clash, Resolution.MERGE, merged_data={"model": "BOTH"})
+    engine.sandbox.edit(record.pfa_id, {"model": "AGAIN"})
+    engine.settle()
     assert engine.state(clash) is State.CONFLICTED
+    assert [each.resolution for each in clash.conflicts.order_by("opened_at")] == ["merge", ""]
+    again = Conflict.objects.unresolved().get()
+    assert [again.fields[0][side] for side in ("base", "ours", "theirs")] == ["THEIRS", "BOTH", "AGAIN"]
+
+
+def test_a_conflict_says_when_pems_changed_the_record_and_what_it_is_like(engine, record, clash):
+    conflict = clash.conflicts.get()
+    assert conflict.theirs_at == Record.objects.get(pk=record.pk).changed_at
+    assert conflict.field_names == ["model"]
+    assert conflict.pattern == f"model {record.fields['model']} → THEIRS"
+    engine.sandbox.edit(record.pfa_id, {"model": "NEWER"})
+    engine.pull()
+    fresh = refreshed(conflict)
+    assert fresh.pattern == f"model {record.fields['model']} → NEWER"
+    assert fresh.theirs_at > conflict.theirs_at
 
 
 def test_a_resolver_needs_the_right_to_every_field_that_is_written(engine, record, cast):

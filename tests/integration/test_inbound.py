@@ -11,6 +11,8 @@ from pems_sync.client.base import BrokenRow, Page
 from pems_sync.client.connect import pace_for
 from pems_sync.clock import database_now
 from pems_sync.errors import PemsUnavailableError
+from pems_sync.inbound import applying, pages
+from pems_sync.inbound.pages import Reader
 from pems_sync.models import Connection, Job, JournalEntry, Organization, Record, RecordVersion
 from pems_sync.states import State
 from tests.invariants import assert_invariants, assert_stored_equals_pems
@@ -32,9 +34,9 @@ def stored(record):
 
 
 def test_a_pull_loads_every_record_of_the_organization_over_all_pages(engine, monkeypatch):
-    monkeypatch.setattr(inbound, "PAGE_ROWS", 7)
+    monkeypatch.setattr(pages, "PAGE_ROWS", 7)
     Record.objects.filter(pk=engine.records[0].pk).update(version=0)
-    pulled = engine.pull()
+    pulled = inbound.pull(engine.organization, full=True)
     assert pulled.pages > 2
     assert pulled.seen == Record.objects.for_organization(engine.organization).count()
     assert {record.organization_id for record in Record.objects.all()} == {engine.organization.pk}
@@ -43,7 +45,7 @@ def test_a_pull_loads_every_record_of_the_organization_over_all_pages(engine, mo
 
 def test_unchanged_rows_write_nothing(engine):
     versions, entries = RecordVersion.objects.count(), JournalEntry.objects.filter(kind="record_changed").count()
-    pulled = engine.pull()
+    pulled = inbound.pull(engine.organization, full=True)
     assert (pulled.changed, pulled.broken) == (0, [])
     assert (RecordVersion.objects.count(), JournalEntry.objects.filter(kind="record_changed").count()) == (
         versions,
@@ -96,7 +98,7 @@ def test_an_unknown_value_stays_null(engine, record):
 
 def test_a_broken_row_is_counted_with_its_reason_and_never_stops_the_page(engine, record, monkeypatch):
     page = Page((shown(engine, record, version=99),), (BrokenRow("PFA-BAD", "has no version"),), None, 2)
-    monkeypatch.setattr(inbound, "_page", lambda *_: page)
+    monkeypatch.setattr(Reader, "page", lambda *_, **__: page)
     pulled = engine.pull()
     assert (pulled.changed, len(pulled.broken)) == (1, 1)
     job = Job.objects.latest("started_at")
@@ -106,27 +108,27 @@ def test_a_broken_row_is_counted_with_its_reason_and_never_stops_the_page(engine
 def test_two_pulls_that_create_the_same_record_both_go_through(engine, record):
     """The other one commits between our look and our insert."""
     new = replace(shown(engine, record), pfa_id="PFA-NEW")
-    look, looks = inbound._create_missing, []
+    look, looks = applying._create, []
 
-    def beaten(organization, news):
+    def beaten(organization, rows):
         looks.append(1)
         if len(looks) == 1:
             from django.db import IntegrityError
 
             raise IntegrityError
-        return look(organization, news)
+        return look(organization, rows)
 
-    inbound._create_missing = beaten
+    applying._create = beaten
     try:
         assert inbound.apply(engine.organization, [new]) == 1
     finally:
-        inbound._create_missing = look
+        applying._create = look
     assert len(looks) == 2
 
 
 def test_a_pull_that_fails_says_so_in_its_job_and_does_not_count_as_pulled(engine, monkeypatch):
-    monkeypatch.setattr(inbound, "sleep", lambda _: None)
-    monkeypatch.setattr(inbound, "TRIES_PER_PAGE", 2)
+    monkeypatch.setattr(pages, "sleep", lambda _: None)
+    monkeypatch.setattr(pages, "TRIES_PER_PAGE", 2)
     Organization.objects.update(pulled_at=None)
     engine.sandbox.script("status_500", operation="LIST", times=None)
     with pytest.raises(PemsUnavailableError, match=engine.sandbox.url):
@@ -140,14 +142,14 @@ def test_a_pull_that_fails_says_so_in_its_job_and_does_not_count_as_pulled(engin
 
 
 def test_a_page_is_tried_again_after_a_passing_failure(engine, monkeypatch):
-    monkeypatch.setattr(inbound, "sleep", lambda _: None)
+    monkeypatch.setattr(pages, "sleep", lambda _: None)
     engine.sandbox.script("status_503", operation="LIST")
     assert engine.pull().changed == 0
     assert engine.connection().fault_streak == 0
 
 
 def test_without_room_in_the_pace_nothing_is_pulled(engine, monkeypatch):
-    monkeypatch.setattr(inbound, "TRIES_PER_PAGE", 1)
+    monkeypatch.setattr(pages, "TRIES_PER_PAGE", 1)
     monkeypatch.setattr(type(pace_for(engine.connection())), "wait", lambda *_, **__: False)
     with pytest.raises(PemsUnavailableError, match="pace"):
         engine.pull()
@@ -229,8 +231,8 @@ def test_a_refresh_without_credentials_is_put_off(engine, record, monkeypatch):
 
 
 def test_a_reader_with_refused_credentials_pauses_the_connection(engine, monkeypatch):
-    monkeypatch.setattr(inbound, "sleep", lambda _: None)
-    monkeypatch.setattr(inbound, "TRIES_PER_PAGE", 1)
+    monkeypatch.setattr(pages, "sleep", lambda _: None)
+    monkeypatch.setattr(pages, "TRIES_PER_PAGE", 1)
     engine.sandbox.script("status_403", operation="LIST")
     with pytest.raises(PemsUnavailableError, match="403"):
         engine.pull()

@@ -109,7 +109,7 @@ def test_characters_that_no_database_holds_are_left_out():
 
 
 def test_a_row_of_another_organization_is_refused_also_when_its_code_begins_alike():
-    with pytest.raises(ValueError, match="RIO2"):
+    with pytest.raises(ValueError, match="another organization"):
         record_of({**SHOWN, "organizationCode": "RIO2"}, organization_code="RIO")
 
 

@@ -34,6 +34,9 @@ BAD = {
     "WRITE_SYNC_RETRY_DELAY": ("0", "inf"),
     "CLAIM_LEASE_SECONDS": ("0", "long"),
     "PROOF_DELAYS": (",", "2,x", "0", "2,-1"),
+    "PULL_INTERVAL_SECONDS": ("0", "often"),
+    "PULL_OVERLAP_SECONDS": ("-1", "some"),
+    "SWEEP_HOUR_UTC": ("24", "-1", "night"),
     "DATABASE_POOL_SIZE": ("0", "x"),
     "LOG_LEVEL": ("loud", "info"),
 }

@@ -2,12 +2,12 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from pems_sync import validation
 from pems_sync.drift import ConflictKind, Converged, Disjoint, Overlap, base_for, compare, moved_fields
-from pems_sync.fields import FIELDS, UNITS, Kind, unit_of
+from pems_sync.fields import FIELDS, UNITS, unit_of
 from tests.cast import plausible
+from tests.unit.three_sides import three_sides
 
 STORED = plausible()
 
@@ -52,6 +52,17 @@ def test_one_unit_converged_and_another_untouched_goes_on():
     assert verdict({"model": "340", "areaSilo": "East"}, {"model": "340"}) == Disjoint()
 
 
+def test_a_value_set_on_purpose_is_a_wish_even_where_it_is_the_one_we_started_from():
+    assert isinstance(verdict({"model": STORED["model"]}, {"model": "350"}), Overlap)
+
+
+def test_a_unit_that_converged_and_moved_on_to_a_third_value_clashes():
+    """The base stays where the planner saw it, so an agreement that ended is noticed."""
+    changes = {"model": "340", "areaSilo": "East"}
+    assert verdict(changes, {"model": "340"}) == Disjoint()
+    assert verdict(changes, {"model": "350"}) == Overlap(ConflictKind.EDIT_EDIT, ("model",))
+
+
 def test_disjoint_changes_that_together_break_a_rule_ask_a_person():
     stored = plausible(isActualized=False, actualStart=None, monthlyRate=None, source=None)
     changes = {"forecastStart": "2026-02-01"}
@@ -81,25 +92,6 @@ def test_an_edit_of_what_pems_discontinued_asks():
 def test_an_edit_of_what_was_discontinued_before_is_an_edit_like_any_other():
     stored = plausible(isDiscontinued=True)
     assert verdict({"model": "340"}, {"areaSilo": "East"}, stored=stored) == Disjoint()
-
-
-VALUES = {
-    Kind.TEXT: st.sampled_from([None, "A", "B"]),
-    Kind.MONEY: st.sampled_from(["1.00", "2.00", "3.00"]),
-    Kind.DATE: st.sampled_from([None, "2026-01-01", "2026-06-01"]),
-    Kind.FLAG: st.booleans(),
-}
-EDITABLE = [name for name, field in FIELDS.items() if field.permission and name != "isDiscontinued"]
-
-
-@st.composite
-def three_sides(draw):
-    stored = {name: draw(VALUES[field.kind]) for name, field in FIELDS.items()} | {"isDiscontinued": False}
-    names = draw(st.sets(st.sampled_from(EDITABLE), min_size=1, max_size=4))
-    changes = {name: draw(VALUES[FIELDS[name].kind]) for name in sorted(names)}
-    moved = draw(st.sets(st.sampled_from(sorted(FIELDS)), max_size=6))
-    theirs = stored | {name: draw(VALUES[FIELDS[name].kind]) for name in sorted(moved)}
-    return stored, changes, theirs
 
 
 @given(three_sides())

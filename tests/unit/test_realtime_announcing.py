@@ -58,7 +58,8 @@ def test_a_process_that_ends_at_once_has_said_its_last_word():
 
 def test_a_forked_child_speaks_for_itself():
     done: list[subprocess.CompletedProcess[str]] = []
-    assert asyncio.run(heard(lambda: done.append(run(FORKED)))) == [1, 2]
+    found = asyncio.run(heard(lambda: done.append(run(FORKED))))
+    assert sorted(found) == [1, 2], "both are heard; which of two processes is faster is nobody's promise"
     assert (done[0].returncode, done[0].stderr) == (0, "")
 
 

@@ -1,16 +1,29 @@
 """What answers look like, for the schema. tests/integration/test_api_schema.py holds the answers to it."""
 
 from pems_sync.api.shapes.base import ErrorShape, FieldProblem, Shape, WantedValues, answers, page_of
-from pems_sync.api.shapes.modifications import (
-    AttemptShape,
+from pems_sync.api.shapes.conflicts import (
+    BulkPreviewShape,
+    BulkResolvedShape,
     ConflictField,
     ConflictShape,
+    ResolvedShape,
+)
+from pems_sync.api.shapes.history import (
+    ApprovalPending,
+    ApprovalShape,
+    AuditShape,
+    FieldChange,
+    HistoryShape,
+    RollbackPreview,
+    UndoPreview,
+)
+from pems_sync.api.shapes.modifications import (
+    AttemptShape,
     ErrorOfModification,
     ExplanationShape,
     ModificationShape,
     ModificationStory,
     OutcomeShape,
-    ResolvedShape,
     TimelineEntry,
 )
 from pems_sync.api.shapes.queue import (
@@ -20,8 +33,10 @@ from pems_sync.api.shapes.queue import (
     Discarded,
     JobShape,
     Minute,
+    Noted,
     OrganizationShape,
     Pause,
+    PullStarted,
     QueueMetrics,
     Rejected,
     SyncStatus,
@@ -31,8 +46,13 @@ from pems_sync.api.shapes.records import BulkItem, BulkSaved, DraftShape, Record
 
 __all__ = [
     "Accepted",
+    "ApprovalPending",
+    "ApprovalShape",
     "AttemptShape",
+    "AuditShape",
     "BulkItem",
+    "BulkPreviewShape",
+    "BulkResolvedShape",
     "BulkSaved",
     "ConflictField",
     "ConflictShape",
@@ -43,24 +63,30 @@ __all__ = [
     "ErrorOfModification",
     "ErrorShape",
     "ExplanationShape",
+    "FieldChange",
     "FieldProblem",
+    "HistoryShape",
     "JobShape",
     "Minute",
     "ModificationShape",
     "ModificationStory",
+    "Noted",
     "OrganizationShape",
     "OutcomeShape",
     "Pause",
+    "PullStarted",
     "QueueMetrics",
     "RecordFields",
     "RecordShape",
     "Rejected",
     "ResolvedShape",
+    "RollbackPreview",
     "SavedDraftShape",
     "Shape",
     "SyncStatus",
     "TimelineEntry",
     "Token",
+    "UndoPreview",
     "WantedValues",
     "answers",
     "page_of",

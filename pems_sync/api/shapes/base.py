@@ -52,6 +52,7 @@ _WHEN = {
     413: "larger than 1 MB",
     415: "not JSON",
     429: "too many requests",
+    503: "PEMS did not answer",
 }
 
 

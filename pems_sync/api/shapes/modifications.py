@@ -1,4 +1,4 @@
-"""Modifications with their story, conflicts."""
+"""Modifications with their story."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rest_framework.serializers import (
 
 from pems_sync.api.shapes.base import Shape, WantedValues
 from pems_sync.api.wire import STATUS_WORDS
-from pems_sync.drift import ConflictKind
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.models.modification import Operation
 from pems_sync.states import DeadReason
@@ -99,39 +98,3 @@ class ModificationStory(ModificationShape):
     explanation = ExplanationShape()
     timeline = TimelineEntry(many=True)
     ledger = AttemptShape(many=True)
-
-
-class ConflictField(Shape):
-    name = CharField()
-    base = JSONField(allow_null=True)
-    ours = JSONField(allow_null=True)
-    theirs = JSONField(allow_null=True)
-    group = CharField(allow_null=True)
-    masked = BooleanField()
-
-
-class ConflictShape(Shape):
-    id = UUIDField()
-    pfaId = CharField()
-    organizationId = CharField()
-    kind = ChoiceField([str(each) for each in ConflictKind])
-    status = ChoiceField(["unresolved", "resolved"])
-    pemsVersion = IntegerField()
-    modificationId = UUIDField()
-    author = CharField()
-    reason = CharField()
-    fields = ConflictField(many=True)  # type: ignore[assignment]  # a name on the wire
-    masked = BooleanField()
-    openedAt = DateTimeField()
-    resolvedAt = DateTimeField(allow_null=True)
-    resolvedBy = CharField(allow_null=True)
-    resolution = CharField(allow_null=True)
-    comment = CharField(allow_null=True)
-
-
-class ResolvedShape(Shape):
-    success = BooleanField()
-    conflictId = UUIDField()
-    resolvedAt = DateTimeField()
-    appliedChanges = WantedValues()
-    requeuedForSync = BooleanField()

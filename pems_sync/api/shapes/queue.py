@@ -123,3 +123,11 @@ class Discarded(Shape):
     discardedCount = IntegerField()
     readBackFirst = IntegerField(help_text="may still land: PEMS is read back, then they are discarded")
     rejected = Rejected(many=True)
+
+
+class PullStarted(Shape):
+    jobId = UUIDField()
+
+
+class Noted(Shape):
+    success = BooleanField()

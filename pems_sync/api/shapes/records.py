@@ -38,6 +38,14 @@ RecordFields: type[Shape] = type("RecordFields", (Shape,), {name: _field_of(fiel
 """All fields of a record, from the field table."""
 
 
+class AtRiskValue(Shape):
+    name = CharField()
+    base = JSONField(allow_null=True, help_text="what the planner started from")
+    ours = JSONField(allow_null=True, help_text="what the draft wants")
+    theirs = JSONField(allow_null=True, help_text="what PEMS holds now")
+    masked = BooleanField()
+
+
 class DraftShape(Shape):
     modificationId = UUIDField()
     pfaId = CharField()
@@ -47,6 +55,7 @@ class DraftShape(Shape):
     status = ChoiceField(STATUS_WORDS)
     reason = CharField()
     atRisk = ListField(child=CharField())
+    atRiskValues = AtRiskValue(many=True)
     savedAt = DateTimeField()
 
 
