@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +81,10 @@ def _address(*schemes: str) -> Callable[[str], str]:
     return checked
 
 
+def _networks(text: str) -> list[str]:
+    return [str(ip_network(word)) for word in _words(text)]
+
+
 @dataclass(frozen=True)
 class Setting:
     """One environment variable: how it is read, what it is without, what it means. A secret one is never shown."""
@@ -138,6 +143,7 @@ SETTINGS = (
     ),
     Setting("SWEEP_HOUR_UTC", _hour, "2", "hour of the nightly look at every record of PEMS, 0 to 23, UTC"),
     Setting("DATABASE_POOL_SIZE", _at_least_one, "16", "most PostgreSQL connections of one web process"),
+    Setting("METRICS_NETWORKS", _networks, "127.0.0.0/8,::1/128", "networks that may read `/metrics`, comma separated"),
     Setting("LOG_LEVEL", _level, "INFO", "level of the JSON log: DEBUG, INFO, WARNING, ERROR"),
 )
 

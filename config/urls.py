@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
-from config import docs, errors, health
+from config import docs, errors, health, metrics
 from conflicts.admin.simulator import simulator
 
 urlpatterns = [
@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/health/live", health.LiveView.as_view()),
     path("api/health/ready", health.ReadyView.as_view()),
     path("api/health/write-sync", health.WriteSyncView.as_view()),
+    path("metrics", metrics.metrics),
     path("api/schema", docs.SchemaView.as_view(), name="schema"),
     path("api/docs", docs.DocsView.as_view()),
     re_path(r"^api(?:/|$)", errors.no_such_path),

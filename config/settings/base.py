@@ -167,6 +167,7 @@ PULL_INTERVAL_SECONDS: float = configuration.read("PULL_INTERVAL_SECONDS")
 PULL_OVERLAP_SECONDS: int = configuration.read("PULL_OVERLAP_SECONDS")
 SWEEP_HOUR_UTC: int = configuration.read("SWEEP_HOUR_UTC")
 
+METRICS_NETWORKS: list[str] = configuration.read("METRICS_NETWORKS")
 LOG_LEVEL: str = configuration.read("LOG_LEVEL")
 LOGGING_CONFIG = "config.logs.configure"
 LOGGING = {"version": 1}  # not empty, or Django would not call LOGGING_CONFIG

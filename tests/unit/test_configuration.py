@@ -38,6 +38,7 @@ BAD = {
     "PULL_OVERLAP_SECONDS": ("-1", "some"),
     "SWEEP_HOUR_UTC": ("24", "-1", "night"),
     "DATABASE_POOL_SIZE": ("0", "x"),
+    "METRICS_NETWORKS": ("everywhere", "10.0.0.1/8"),
     "LOG_LEVEL": ("loud", "info"),
 }
 
