@@ -17,6 +17,7 @@ from django.core.management import get_commands
 from django.urls import resolve
 
 from config import configuration
+from deploy.demo.afterwards import Afterwards
 from deploy.demo.verdict import judge
 from deploy.sandbox.controls import Controls
 from pems_sync.states import FINAL, TRANSITIONS, State
@@ -107,7 +108,9 @@ def test_the_demo_ends_with_the_figures_shown():
     shown = re.search(r"```json\n(\{.*\})\n```", README)
     assert shown, "the last line of the demo is gone"
     stats = {"requests": {"total": 0}, "peakRequestsPerSecond": 0, "limit": 10}
-    assert list(json.loads(shown[1])) == list(judge([], [], [], stats, [], 0.0).figures)
+    assert list(json.loads(shown[1])) == list(
+        judge([], [], [], stats, [], 0.0).followed_by(Afterwards(0, 0, 0), stats).figures
+    )
 
 
 @pytest.mark.parametrize("readme", READMES, ids=named)
