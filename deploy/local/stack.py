@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
+from deploy.local.asking import answer_status
 from deploy.local.options import Options
 from deploy.local.program import ROOT, Program, StackError, tied
 from deploy.local.roles import commands
@@ -238,17 +238,3 @@ class Stack:
                     f"{role} does not get ready (asked {url}, status {status or 'none'}); its log ends:\n{tail}"
                 )
             time.sleep(0.1)
-
-
-def answer_status(url: str) -> int | None:
-    """The HTTP status that comes back, without following redirects and past any proxy; None when nobody answers."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=5)
-    try:
-        connection.request("GET", parts.path or "/")
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()

@@ -21,7 +21,8 @@ from pems_sync.records import shelf_for
 from pems_sync.services.moves import Moves, lock_lanes
 from pems_sync.services.progress import report_progress
 from pems_sync.services.rebasing import advance_alone
-from pems_sync.services.transitions import queue_again, read_back_first, withdraw
+from pems_sync.services.superseding import come_back, settled_since
+from pems_sync.services.transitions import read_back_first, withdraw
 from pems_sync.states import IN_FLIGHT, State
 
 REPLAYED_PER_SECOND = 10
@@ -74,24 +75,27 @@ def retry_modification(*, membership: Membership, modification: Modification) ->
 
 @dataclass(frozen=True)
 class _Standing:
-    """Where a dead letter comes back to: the stored record, and whether a write of it is under way."""
+    """Where a dead letter comes back to: the stored record, whether a write of it is under way, and which of its fields
+    later edits have settled."""
 
     record: Record
     under_way: bool
+    settled: frozenset[str]
 
 
 def _standings(rows: Sequence[Modification]) -> dict[UUID, _Standing]:
     records = Record.objects.in_bulk({row.record_id for row in rows})
     under_way = Q(state__in=sorted(IN_FLIGHT)) | Q(state=State.QUEUED, exposed=True)
     busy = set(Modification.objects.filter(under_way, record_id__in=records).values_list("record_id", flat=True))
-    return {row.pk: _Standing(records[row.record_id], row.record_id in busy) for row in rows}
+    settled = settled_since(rows)
+    return {row.pk: _Standing(records[row.record_id], row.record_id in busy, settled[row.pk]) for row in rows}
 
 
 def _replay(
     moves: Moves, row: Modification, standing: _Standing, *, membership: Membership, changes: Values | None = None
 ) -> None:
-    """A dead letter goes to the tail of its record's lane, its intent rebased on the present state (D14); one that may
-    still land is read back first."""
+    """A dead letter goes to the tail of its record's lane, its intent rebased on the present state, without what later
+    edits have settled (D14); one that may still land is read back first. What is corrected now is meant now."""
     if row.may_still_land:
         if changes is not None:
             raise IllegalTransitionError(
@@ -104,8 +108,9 @@ def _replay(
         row.operation = Operation.DELETE if row.changes == {"isDiscontinued": True} else Operation.UPDATE
         row.base = base_for(row.changes, {**standing.record.fields, **row.base})
     row.authorised_by = membership.user
-    queue_again(moves, row, actor=membership.user.username, reason="retried", at_tail=True)
-    if not standing.under_way:  # else it is compared when that is settled
+    settled = standing.settled - (changes or {}).keys()
+    queued = come_back(moves, row, settled=settled, actor=membership.user.username, why="retried")
+    if queued and not standing.under_way:  # else it is compared when that is settled
         advance_alone(moves, row, standing.record, actor=membership.user.username)
 
 

@@ -18,7 +18,8 @@ from pems_sync.models.modification import ReadBackFor
 from pems_sync.services.rebasing import advance, is_under_way
 from pems_sync.services.settlement import Note, Settlement, bury_record
 from pems_sync.services.settling import burn
-from pems_sync.services.transitions import confirm, conflict, queue_again, requeue, subject, withdraw
+from pems_sync.services.superseding import come_back, settled_since
+from pems_sync.services.transitions import confirm, conflict, requeue, subject, withdraw
 from pems_sync.states import IN_FLIGHT, State
 
 JUDGED = frozenset({State.SENDING, State.UNKNOWN, State.DEAD})
@@ -124,8 +125,10 @@ def _as_wished(settlement: Settlement, row: Modification, *, still_exposed: bool
         row.exposed = False
         withdraw(moves, row, actor=row.authorised_by.username, reason=row.discard_reason or "discarded")
         return
-    queue_again(moves, row, actor=row.authorised_by.username, reason="retried after reading back", at_tail=True)
+    settled: frozenset[str] = frozenset() if still_exposed else settled_since([row])[row.pk]
+    why = "retried after reading back"
+    queued = come_back(moves, row, settled=settled, actor=row.authorised_by.username, why=why)
     row.exposed, row.lease_until = still_exposed, None
     under_way = any(is_under_way(other) for other in settlement.lanes if other.record_id == row.record_id)
-    if not still_exposed and not under_way:  # else it is compared when that is settled
+    if queued and not still_exposed and not under_way:  # else it is compared when that is settled
         advance(moves, row, settlement.record_of(row), actor="worker")

@@ -54,8 +54,18 @@ def revive(*, membership: Membership, found: ModificationQuerySet, named: Sequen
             allowed.append(row.pk)
     for start in range(0, len(allowed), MOST_IN_ONE_TRANSACTION):
         some = allowed[start : start + MOST_IN_ONE_TRANSACTION]
-        result.queued += replay_dead_letters(membership=membership, modification_ids=some, behind=start)
+        for row in replay_dead_letters(membership=membership, modification_ids=some, behind=start):
+            if row.state == State.WITHDRAWN:
+                result.rejected[row.pk] = [_SUPERSEDED]
+            else:
+                result.queued.append(row)
     return result
+
+
+_SUPERSEDED = {
+    "code": "SUPERSEDED",
+    "message": "Later edits changed all of its fields and were confirmed: it was withdrawn, nothing was left to send.",
+}
 
 
 def fix_and_revive(*, membership: Membership, modification_id: UUID, changes: Mapping[str, object]) -> Revived:

@@ -11,8 +11,9 @@ import requests
 
 from deploy.demo.edits import usable
 from deploy.demo.planner import Planner
+from deploy.local.asking import answer_status
 from deploy.local.options import Options
-from deploy.local.stack import Stack, answer_status
+from deploy.local.stack import Stack
 from deploy.sandbox.process import SandboxProcess
 from tests.acceptance.fleet import ROLES, SHORT_WAITS, Fleet, wait_until
 

@@ -14,6 +14,7 @@ from pems_sync.services.people import (
     retry_modification,
     withdraw_modification,
 )
+from pems_sync.services.reviving import dead_letters, revive
 from pems_sync.states import DeadReason, State
 from tests.invariants import assert_applied_once, assert_invariants
 
@@ -106,6 +107,71 @@ def test_a_replayed_intent_whose_field_moved_meanwhile_asks(engine):
     retry_modification(membership=engine.member(), modification=row)
     assert engine.state(row) is State.CONFLICTED
     assert row.conflicts.get().fields[0]["base"] == before
+
+
+def confirmed(engine, record, *, by=None, **changes):
+    row = engine.edit(record, by=by, **changes)
+    engine.settle()
+    assert engine.state(row) is State.CONFIRMED
+    return row
+
+
+def test_a_replayed_intent_leaves_out_what_later_edits_have_settled_and_says_so(engine, cast):
+    """D14: sent whole, it would take a newer decision back; asked for, a person would decide twice."""
+    record = engine.records[0]
+    row = dead(engine, record, model="1", areaSilo="North")
+    confirmed(engine, record, by=cast.second, model="2")
+    retry_modification(membership=engine.member(), modification=row)
+    assert engine.row(row).changes == {"areaSilo": "North"}
+    assert set(engine.row(row).base) == {"areaSilo", "isDiscontinued"}
+    entry = JournalEntry.objects.filter(kind="modification_queued", modification_id=row.pk).latest("position")
+    assert entry.reason == "retried, the rest alone: later edits of model were confirmed"
+    engine.settle()
+    assert engine.state(row) is State.CONFIRMED
+    assert (engine.in_pems(record)["model"], engine.in_pems(record)["areaSilo"]) == ("2", "North")
+    assert_applied_once(engine)
+    assert_invariants(engine.organization)
+
+
+def test_a_replayed_intent_of_which_nothing_is_left_is_withdrawn_and_reported(engine):
+    rows = [dead(engine, record) for record in engine.records[:2]]
+    confirmed(engine, engine.records[0], model="2")
+    mine = dead_letters(engine.member())
+    revived = revive(membership=engine.member(), found=mine)
+    assert [row.pk for row in revived.queued] == [rows[1].pk]
+    assert revived.rejected[rows[0].pk][0]["code"] == "SUPERSEDED"
+    engine.settle()
+    assert [engine.state(row) for row in rows] == [State.WITHDRAWN, State.CONFIRMED]
+    assert engine.in_pems(engine.records[0])["model"] == "2"
+    assert_invariants(engine.organization)
+
+
+def test_an_edit_confirmed_before_the_dead_letter_was_committed_settles_nothing(engine):
+    record = engine.records[0]
+    confirmed(engine, record, model="0")
+    row = dead(engine, record, model="1")
+    retry_modification(membership=engine.member(), modification=row)
+    engine.settle()
+    assert engine.in_pems(record)["model"] == "1"
+
+
+def test_what_is_corrected_now_is_meant_now(engine):
+    record = engine.records[0]
+    row = dead(engine, record, model="1", areaSilo="North")
+    confirmed(engine, record, model="2", areaSilo="South")
+    replay_dead_letters(membership=engine.member(), modification_ids=[row.pk], changes={"model": "3"})
+    assert engine.row(row).changes == {"model": "3"}
+
+
+def test_one_that_may_still_land_leaves_out_what_is_settled_once_it_was_read_back(engine):
+    record = engine.records[0]
+    row = dead(engine, record, model="1", areaSilo="North")
+    Modification.objects.filter(pk=row.pk).update(may_still_land=True, exposed=True)
+    confirmed(engine, record, model="2")
+    retry_modification(membership=engine.member(), modification=engine.row(row))
+    engine.settle()
+    assert engine.state(row) in (State.CONFIRMED, State.CONFLICTED)
+    assert engine.in_pems(record)["model"] == "2", "the newer decision stands"
 
 
 def test_several_are_replayed_in_the_order_in_which_they_were_queued(engine):
