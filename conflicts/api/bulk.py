@@ -8,7 +8,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BooleanField, ChoiceField, ListField
+from rest_framework.serializers import ChoiceField, ListField
 
 from conflicts import bulk
 from conflicts.api.presenting import preview_shape, result_shape
@@ -16,7 +16,7 @@ from conflicts.models import Resolution
 from pems_sync.api import shapes
 from pems_sync.api.endpoint import Endpoint, body_of, member_by_body
 from pems_sync.api.presenting import sees_money
-from pems_sync.api.strict import Id, NoQuery, Said, Slug, Strict, Text, checked, checked_query
+from pems_sync.api.strict import Flag, Id, NoQuery, Said, Slug, Strict, Text, checked, checked_query
 from pems_sync.drift import ConflictKind
 from pems_sync.fields import FIELDS
 from pems_sync.models import Membership
@@ -28,15 +28,6 @@ class ConflictFilter(Strict):
     kind = ChoiceField([str(kind) for kind in ConflictKind], required=False)
     pattern = Text(required=False, max_length=300)
     author = Text(required=False, max_length=150)
-
-
-class Flag(BooleanField):
-    """A JSON boolean; never a word or number that looks like one."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=str(data)[:20])
-        return data
 
 
 class BulkResolveBody(Strict):

@@ -8,7 +8,6 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BooleanField
 
 from pems_sync.access import job_for, membership_for
 from pems_sync.api import shapes
@@ -16,7 +15,7 @@ from pems_sync.api.committing import accepted_shape
 from pems_sync.api.endpoint import Endpoint, body_of, id_from
 from pems_sync.api.paging import Order
 from pems_sync.api.presenting import sees_money
-from pems_sync.api.strict import NoQuery, Paged, Said, Strict, Version, checked, checked_query
+from pems_sync.api.strict import Flag, NoQuery, Paged, Said, Strict, Version, checked, checked_query
 from pems_sync.api.wire import stamp
 from pems_sync.errors import NotFoundError
 from pems_sync.fields import MONEY_FIELDS, Value
@@ -78,18 +77,9 @@ def _change(name: str, before: Value, after: Value, *, money: bool) -> dict[str,
     return {"field": name, "from": None if hidden else before, "to": None if hidden else after}
 
 
-class _YesOrNo(BooleanField):
-    """A JSON boolean: no text, no number."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            raise ValidationError([ErrorDetail("must be true or false.", code="invalid")])
-        return data
-
-
 class _WayBack(Strict):
     reason = Said(required=False, help_text="needed, unless it is a preview")
-    preview = _YesOrNo(required=False, default=False)
+    preview = Flag(required=False, default=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs["preview"] and not attrs.get("reason"):

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BooleanField, ListField
+from rest_framework.serializers import ListField
 
 from pems_sync.api import shapes
 from pems_sync.api.endpoint import Endpoint, OpenEndpoint, body_of, member_by_body
 from pems_sync.api.parsing import BodyTooLargeError, StrictJSONParser
-from pems_sync.api.strict import Slug, Strict, Text, checked
+from pems_sync.api.strict import Flag, Slug, Strict, Text, checked
 from pems_sync.inbound.asking import request_pull
 from pems_sync.models.organization import Permission
 from pems_sync.webhooks import Notice, sender_of, take_in
 
 MOST_IDS = 10_000
-
-
-class Flag(BooleanField):
-    """A JSON boolean: no text, no number."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
 
 
 class PullBody(Strict):

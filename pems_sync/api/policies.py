@@ -10,12 +10,12 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BooleanField, JSONField, ListField
+from rest_framework.serializers import JSONField, ListField
 
 from pems_sync.api.endpoint import Endpoint, body_of, member_by_body, member_by_query
 from pems_sync.api.shapes import answers
 from pems_sync.api.shapes.policies import PoliciesShape
-from pems_sync.api.strict import NoQuery, Slug, Strict, Text, checked, checked_query
+from pems_sync.api.strict import Flag, NoQuery, Slug, Strict, Text, checked, checked_query
 from pems_sync.fields import FIELDS, FieldError
 from pems_sync.models import Organization
 from pems_sync.models.organization import Permission
@@ -34,15 +34,6 @@ class Amount(JSONField):
         if amount is None or Decimal(str(amount)) < 0:
             raise ValidationError([ErrorDetail("must be an amount of 0 or more, or null.", code="invalid")])
         return Decimal(str(amount))
-
-
-class Flag(BooleanField):
-    """A JSON boolean, nothing that looks like one."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            raise ValidationError([ErrorDetail("must be true or false.", code="invalid")])
-        return data
 
 
 class RuleBody(Strict):

@@ -96,6 +96,15 @@ class Whole(serializers.IntegerField):
         return data
 
 
+class Flag(serializers.BooleanField):
+    """A JSON boolean: no text and no number that looks like one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise ValidationError([serializers.ErrorDetail("must be true or false.", code="invalid")])
+        return data
+
+
 class Version(Whole):
     """A version of a record in PEMS."""
 
