@@ -92,5 +92,5 @@ def worker_lost(delivery_id: str) -> None:
 
 @shared_task(name="pems_sync.sweep")
 def sweep() -> None:
-    """Beat, every second: expired leases, lost bells, due proofs."""
+    """Beat, every second: expired leases, lost bells, due proofs, due pulls."""
     sweeping.sweep()
