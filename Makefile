@@ -5,12 +5,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.requirements
 ITEMS  ?= 1000
+SEED   ?= 1
+MINUTES ?= 1
+HOURS  ?= 0.333
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up demo check test bench requirements clean
+.PHONY: help venv up demo check test torture bench soak restore-drill requirements clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 up: $(STAMP)  ## run everything in the foreground; knobs: PORT VAR_DIR WRITE_WORKERS PEMS_URL DEMO_PASSWORD … (README)
 	@exec $(BIN)/python -I -S deploy/local/tether.py 15 - $$PPID $(BIN)/python -m deploy.local.up
@@ -25,11 +28,21 @@ check: $(STAMP)  ## lint, format, layers, types, missing migrations
 	$(BIN)/mypy .
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-test: check  ## check, then all tests
-	$(BIN)/pytest
+test: check  ## check, then all tests, on as many cores as there are up to four
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not process"
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup -m process
+
+torture: $(STAMP)  ## SEED=1 MINUTES=1 (or SEEDS=1-40) of everything at once, with faults from the seed
+	@exec $(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES) $(if $(SEEDS),--seeds $(SEEDS))
+
+restore-drill: $(STAMP)  ## lose the database while PEMS moves on, restore it both ways, prove that nothing is written twice
+	@$(BIN)/python -m deploy.drill
 
 bench: $(STAMP)  ## measure the figures; writes var/bench.json
 	$(BIN)/python -m tests.bench
+
+soak: $(STAMP)  ## HOURS=0.333 at twice the rated load; samples and plot in var/ (PLOT=…)
+	@HOURS="$(HOURS)" PLOT="$(PLOT)" $(BIN)/python -m tests.soak
 
 requirements: $(STAMP)  ## pin and hash what requirements/*.in name
 	@for name in base dev; do \

@@ -3,15 +3,17 @@
 import os
 from typing import Any
 
+import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery
 from celery.signals import setup_logging, task_failure, task_prerun, worker_init, worker_process_init
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from kombu import Queue
 
-from config import heartbeat  # noqa: F401  (its receivers)
+from config import heartbeat, watchdog  # noqa: F401  (their receivers)
 
+log = structlog.get_logger(__name__)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
 app = Celery("pems_sync")
@@ -75,6 +77,21 @@ def _tell_of_a_lost_child(sender: Any, exception: BaseException, args: Any, **_:
 def _leave_broken_connections_behind(**_: Any) -> None:
     """A connection is kept from task to task, and looked at before each: PostgreSQL may have been restarted."""
     close_old_connections()
+
+
+@worker_init.connect
+def _demand_the_schema(**_: Any) -> None:
+    """A worker that met an older schema would fail task after task. Migrate first, then start workers (README.md)."""
+    from config.schema import missing_migrations
+
+    try:
+        missing = missing_migrations()
+    except DatabaseError as error:  # away, not old: the tasks find out when it is back
+        log.warning("schema_not_looked_at", error=type(error).__name__)
+        return
+    if missing:
+        log.critical("schema_is_older", missing=missing, remedy="run manage.py migrate, then start the workers")
+        raise SystemExit(f"The database lacks {', '.join(missing)}. Run manage.py migrate, then start this worker.")
 
 
 @worker_init.connect

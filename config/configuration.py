@@ -133,6 +133,12 @@ SETTINGS = (
     Setting("WRITE_SYNC_RETRY_DELAY", _positive, "5", "seconds before the first resend; doubled for each further one"),
     Setting("CLAIM_LEASE_SECONDS", _positive, "20", "how long a claimed edit may wait for its request to start"),
     Setting(
+        "WORKER_WATCHDOG_SECONDS",
+        _count,
+        "30",
+        "a worker that hears nothing for so long while messages wait and it has room ends itself; `0`: never",
+    ),
+    Setting(
         "PROOF_DELAYS", _seconds, "2,10,60", "seconds until PEMS is read back after an unknown outcome, comma separated"
     ),
     Setting(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Exists, Max, Min, OuterRef, Q
+from django.db.models import Min
 from django.db.models.functions import Greatest
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from redis.exceptions import RedisError
@@ -19,15 +18,17 @@ from rest_framework.response import Response
 from rest_framework.serializers import BooleanField, CharField, ChoiceField, DictField, FloatField, IntegerField
 
 from config.errors import envelope
-from config.heartbeat import workers_by_queue
+from config.heartbeat import last_sweep_seconds_ago, workers_by_queue
+from config.schema import missing_migrations
+from pems_sync import conserving, moving
 from pems_sync.api.endpoint import OpenEndpoint
 from pems_sync.api.shapes import ErrorShape, Shape
 from pems_sync.clock import database_now
-from pems_sync.models import Modification, Organization
+from pems_sync.models import Conservation, Modification
 from pems_sync.states import State
 from pems_sync.store import redis_store
 
-STUCK_AFTER = timedelta(minutes=2)
+SWEEP_WITHIN_SECONDS = 30
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +42,21 @@ class ReadyShape(Shape):
     checks = DictField(child=CharField())
 
 
+class ConservationShape(Shape):
+    difference = IntegerField(help_text="accepted edits that are in no state, over all organizations: 0, or an alarm")
+    checkedSecondsAgo = FloatField(allow_null=True, help_text="null: not counted yet")
+
+
 class WriteSyncHealth(Shape):
-    status = ChoiceField(["ok", "no_workers", "stuck"])
+    status = ChoiceField(["ok", "no_workers", "stuck", "no_sweep"])
     writeWorkers = IntegerField()
     workers = DictField(child=IntegerField(), help_text="workers by queue")
     queueSize = IntegerField()
     oldestDueSeconds = FloatField(allow_null=True)
     stuck = BooleanField()
+    lastSweepSecondsAgo = FloatField(allow_null=True)
     sendingEnabled = BooleanField()
+    conservation = ConservationShape()
 
 
 class LiveView(OpenEndpoint):
@@ -97,9 +105,7 @@ _migrated = False
 def _migrations() -> str:
     """Once they are applied, they stay so for this process."""
     global _migrated
-    if not _migrated:
-        executor = MigrationExecutor(connection)
-        _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    _migrated = _migrated or not missing_migrations()
     return "ok" if _migrated else "not applied"
 
 
@@ -113,7 +119,8 @@ class WriteSyncView(OpenEndpoint):
         responses={200: WriteSyncHealth, 503: OpenApiResponse(ErrorShape, "edits are not being sent")},
     )
     def get(self, request: Request) -> Response:
-        """Whether edits move: write workers are alive, and what is due is taken up within two minutes (D5)."""
+        """Whether edits move: write workers are alive, what is due is taken up within two minutes, and lost messages are
+        looked for (D5). For alarms; a restart of the web process mends none of it."""
         try:
             found = write_sync_health()
         except (DatabaseError, RedisError) as error:
@@ -129,45 +136,49 @@ class WriteSyncView(OpenEndpoint):
 _TROUBLES = {
     "no_workers": "No write worker has been heard of for 15 seconds: edits are accepted and wait.",
     "stuck": "Edits are due and may be sent, yet none has been taken up for 2 minutes.",
+    "no_sweep": "No sweep has ended for 30 seconds: look at beat and at the worker of pems.dispatch. Until then lost"
+    " messages, unknown outcomes and expired leases wait.",
 }
 
 
 def write_sync_health() -> dict[str, Any]:
+    """Raises RedisError: without Redis nothing is sent, and who lives is not known."""
     now = database_now()
     workers = workers_by_queue()
+    swept = last_sweep_seconds_ago()
     oldest_at = _oldest_due_at(now)
-    stuck = _is_stuck(now)
-    status = "no_workers" if not workers["pems.write"] else "stuck" if stuck else "ok"
+    stuck = moving.is_stuck(now)
     return {
-        "status": status,
+        "status": _status(workers, stuck, swept),
         "writeWorkers": workers["pems.write"],
         "workers": dict(workers),
         "queueSize": Modification.objects.filter(state=State.QUEUED).count(),
         "oldestDueSeconds": round((now - oldest_at).total_seconds(), 3) if oldest_at else None,
         "stuck": stuck,
+        "lastSweepSecondsAgo": swept,
         "sendingEnabled": bool(settings.ENABLE_WRITE_SYNC),
+        "conservation": _conservation(now),
     }
+
+
+def _status(workers: Mapping[str, int], stuck: bool, swept: float | None) -> str:
+    if not workers.get("pems.write"):
+        return "no_workers"
+    if stuck:
+        return "stuck"
+    return "no_sweep" if swept is None or swept > SWEEP_WITHIN_SECONDS else "ok"
+
+
+def _conservation(now: datetime) -> dict[str, Any]:
+    """Sums only: this page names no organization. It changes no status, because edits move all the same."""
+    checked_at = Conservation.objects.aggregate(at=Min("checked_at"))["at"]
+    ago = round((now - checked_at).total_seconds(), 3) if checked_at else None
+    return {"difference": conserving.differences(), "checkedSecondsAgo": ago}
 
 
 def _oldest_due_at(now: datetime) -> datetime | None:
     """Since when the oldest edit that may be sent now has been waiting."""
-    due = Modification.objects.sendable(now).filter(organization__in=_willing(now))
+    willing = [organization.pk for each in moving.sending_connections(now) for organization in each.organizations.all()]
+    due = Modification.objects.sendable(now).filter(moving.not_held_back(), organization__in=willing)
     oldest: datetime | None = due.aggregate(at=Min(Greatest("queued_at", "not_before")))["at"]
     return oldest
-
-
-def _willing(now: datetime) -> Any:
-    """Organizations whose edits may be sent: neither paused nor resting."""
-    rows = Organization.objects.filter(paused_at=None, connection__paused_at=None)
-    return rows.filter(Q(connection__held_until=None) | Q(connection__held_until__lte=now))
-
-
-def _is_stuck(now: datetime) -> bool:
-    """Something has been due for two minutes, and nothing of its connection was claimed in that time."""
-    if not settings.ENABLE_WRITE_SYNC:
-        return False
-    since = now - STUCK_AFTER
-    overdue = Modification.objects.sendable(since).filter(organization=OuterRef("pk"), queued_at__lte=since)
-    waiting = _willing(now).filter(Exists(overdue)).values("connection")
-    claimed = Organization.objects.filter(connection__in=waiting).values("connection").annotate(last=Max("claimed_at"))
-    return claimed.filter(Q(last=None) | Q(last__lte=since)).exists()

@@ -6,9 +6,11 @@ from django.views.generic import RedirectView
 
 from config import docs, errors, health, metrics
 from conflicts.admin.simulator import simulator
+from pems_sync.admin.operations import operations
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("admin/operations/", admin.site.admin_view(operations), name="operations"),
     path("admin/policies/simulator/", admin.site.admin_view(simulator), name="policy_simulator"),
     path("admin/", admin.site.urls),
     path("api/", include("pems_sync.api.urls")),

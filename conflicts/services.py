@@ -10,7 +10,7 @@ from conflicts.errors import AlreadyResolvedError, MergeNotAvailableError, Recor
 from conflicts.freshness import Standing, bring_up_to_date, locked
 from conflicts.merging import merge
 from conflicts.models import Conflict, Resolution
-from pems_sync import validation
+from pems_sync import crashpoints, validation
 from pems_sync.errors import ConflictMovedError, InvalidChangesError
 from pems_sync.events import ConflictResolved
 from pems_sync.fields import FIELDS, Values
@@ -108,6 +108,8 @@ def _carry_out(conflict: Conflict, wanted: Decision) -> Resolved | Conflict | _L
         if wanted.approval is None and needs_second(standing.record, outcome.changes, wanted.membership):
             return _Large(standing.conflict, outcome.changes)
         _apply(work, standing, wanted, outcome)
+        crashpoints.reached("before_resolve_commit", standing.row.pfa_id)
+    crashpoints.reached("after_resolve_commit", standing.row.pfa_id)
     return Resolved(standing.conflict, outcome.changes, bool(outcome.changes))
 
 

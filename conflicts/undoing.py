@@ -15,6 +15,7 @@ from django.utils import timezone
 from conflicts.errors import UndoTooLateError
 from conflicts.freshness import Standing, bring_up_to_date
 from conflicts.models import Conflict, Resolution
+from pems_sync import crashpoints
 from pems_sync.events import ConflictReopened, ModificationQueued
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import JournalEntry, Membership, Modification, Record
@@ -55,6 +56,8 @@ def undo(*, membership: Membership, conflict: Conflict) -> Conflict:
             _demand_unsent(row, fresh)
             undoing.return_to_question(row)
         bring_up_to_date(Standing(record, fresh.modification, fresh))
+        crashpoints.reached("before_reopen_commit", record.pfa_id)
+    crashpoints.reached("after_reopen_commit", record.pfa_id)
     return fresh
 
 

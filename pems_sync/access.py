@@ -9,7 +9,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 
 from pems_sync.errors import ForbiddenError, NotFoundError
-from pems_sync.models import Job, Membership, Modification
+from pems_sync.models import Connection, Job, Membership, Modification, Organization
 from pems_sync.models.organization import Permission
 
 Person = AbstractBaseUser | AnonymousUser
@@ -25,6 +25,18 @@ def memberships_of(user: Person) -> QuerySet[Membership]:
 def membership_for(user: Person, organization_slug: str, permission: Permission = Permission.READ) -> Membership:
     """The user's membership. Raises NotFoundError for strangers, ForbiddenError for members without `permission`."""
     return _allowed(user, memberships_of(user).filter(organization__slug=organization_slug).first(), permission)
+
+
+def managed_connection(membership: Membership) -> Connection:
+    """The connection of its organization, for whoever manages all that share it. Raises ForbiddenError."""
+    connection = membership.organization.connection
+    managed = memberships_of(membership.user).filter(permissions__contains=[Permission.READ, Permission.MANAGE])
+    sharing = Organization.objects.filter(connection=connection)
+    if sharing.exclude(pk__in=managed.values("organization_id")).exists():
+        raise ForbiddenError(
+            "Other organizations share this connection to PEMS: only who may manage all of them gives it orders."
+        )
+    return connection
 
 
 def modification_for(

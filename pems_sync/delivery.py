@@ -9,7 +9,6 @@ started attempt nothing was sent, with one the outcome is unknown until PEMS has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import assert_never
 from uuid import UUID
 
@@ -36,10 +35,11 @@ from pems_sync.client.base import (
 from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import LEAD_SECONDS, NoSlot, Pace, PaceUnavailableError, Slot
 from pems_sync.client.secrets import SecretsUnavailableError
+from pems_sync.maintenance import Watch
 from pems_sync.models import Attempt, Connection, Modification
 from pems_sync.proof import judge_drifted
 from pems_sync.scheduling import may_send
-from pems_sync.services import connections
+from pems_sync.services import breaking, connections
 from pems_sync.services.authorising import bury_unauthorised
 from pems_sync.services.crashing import encoded
 from pems_sync.services.sending import held_rows, renew_lease, start
@@ -54,6 +54,7 @@ from pems_sync.services.settling import (
     settle_refused,
     settle_split,
 )
+from pems_sync.turns import Turns, note_fault
 
 log = structlog.get_logger(__name__)
 
@@ -70,9 +71,18 @@ def deliver(delivery_id: UUID) -> None:
     held = held_rows(delivery_id)
     if not held:
         return
-    organization, connection = held[0].organization, held[0].organization.connection
-    if organization.paused_at or not may_send(connection):
-        hand_back(held, why="the queue was paused, or PEMS asked for a rest, after these edits were claimed")
+    connection = held[0].organization.connection
+    try:
+        _deliver(delivery_id, held, connection)
+    finally:
+        if connection.breaker_canary == delivery_id:
+            breaking.give_back(connection)
+
+
+def _deliver(delivery_id: UUID, held: list[Modification], connection: Connection) -> None:
+    organization = held[0].organization
+    if organization.paused_at or organization.restored_at or not may_send(connection, delivery_id=delivery_id):
+        hand_back(held, why="the queue was paused, or PEMS rests or is silent, since these edits were claimed")
         return
     rows = bury_unauthorised(held)
     if not rows:
@@ -107,6 +117,7 @@ class Delivery:
         crashpoints.reached("after_reserve", *(row.pfa_id for row in rows))
         until_sent = slot.in_seconds + ENTER_PATIENCE_SECONDS
         attempts = start(rows, writes, total_seconds=until_sent + self.client.total_seconds)
+        breaking.prolong_canary(self.connection, patience_seconds=until_sent + self.client.total_seconds + 5)
         dispatch.ring(self.connection.pk)  # while this one is under way, the next may be claimed
         crashpoints.reached("after_start", *(row.pfa_id for row in rows))
         mine = [(row, write) for row, write in zip(rows, writes, strict=True) if row.pk in attempts]
@@ -130,12 +141,15 @@ class Delivery:
 
     def _enter(self, slot: Slot, rows: list[Modification], attempts: dict[UUID, Attempt]) -> bool:
         """At the slot's time, or in a later slot when that one was missed. False: the rows went back, unsent."""
+        watch, why = Watch(self.connection), "the pace had no room any more"
         try:
             entered = self.pace.enter_or_later(slot, patience_seconds=ENTER_PATIENCE_SECONDS)
         except PaceUnavailableError:
             entered = False
+        if entered and watch.closed():
+            entered, why = False, "a maintenance window of PEMS has begun"
         if not entered:
-            hand_back(rows, why="the pace had no room any more", attempts=attempts)
+            hand_back(rows, why=why, attempts=attempts)
         return entered
 
     def _push(self, rows: list[Modification], writes: list[Write], attempts: dict[UUID, Attempt]) -> None:
@@ -146,23 +160,20 @@ class Delivery:
             case Fault() as fault:
                 self._fault(rows, fault, notes)
             case BatchAbsent():
+                connections.answered(self.connection)
                 connections.batch_is_absent(self.connection)
                 settle_split(rows, notes, why="this PEMS has no batch call", largest=None)
             case BatchRefused(message):
+                connections.answered(self.connection)
                 settle_split(rows, notes, why=message, largest=max(1, len(rows) // 2))
             case tuple() as outcomes:
-                if reply.status is not None:
-                    connections.answered(self.connection)
+                connections.replied(self.connection, outcomes)
                 self._settle(rows, outcomes, notes)
             case _:
                 assert_never(reply.outcomes)
 
     def _fault(self, rows: list[Modification], fault: Fault, notes: Mapping[UUID, Note]) -> None:
-        throttled = fault.kind is FaultKind.THROTTLED
-        if throttled or (fault.kind is FaultKind.UNAVAILABLE and fault.retry_after_seconds):
-            with suppress(PaceUnavailableError):  # without Redis nothing is sent anyway
-                self.pace.hold(fault.retry_after_seconds or 1.0)
-        wait = connections.faulted(self.connection, fault)
+        wait = note_fault(self.connection, self.pace, fault)
         settle_fault(rows, fault, notes, wait_seconds=wait)
 
     def _settle(self, rows: Sequence[Modification], outcomes: Sequence[Outcome], notes: Mapping[UUID, Note]) -> None:
@@ -189,12 +200,12 @@ class Delivery:
 
     def _read(self, row: Modification, rest: list[Modification]) -> PemsRecord | Gone | None:
         renew_lease(rest, total_seconds=2 * self.client.total_seconds)
+        turns = Turns(self.connection, self.client, self.pace)
+        code, patience_seconds = row.organization.code, self.client.total_seconds / 2
         try:
-            if not self.pace.wait(patience_seconds=self.client.total_seconds / 2):
-                return None
+            found = turns.read(organization_code=code, pfa_id=row.pfa_id, patience_seconds=patience_seconds)
         except PaceUnavailableError:
             return None
-        found = self.client.read(organization_code=row.organization.code, pfa_id=row.pfa_id)
         if isinstance(found, Missing):
             return Gone()
         return found if isinstance(found, PemsRecord) else None

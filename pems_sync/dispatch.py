@@ -1,4 +1,8 @@
-"""Bells: messages that say "look", by task name. The row is the truth, so a bell that cannot be rung is only logged."""
+"""Bells: messages that say "look", by task name. The row is the truth, so a bell that cannot be rung is only logged.
+
+Arguments are ids. The version travels as a header, which a worker of a release before does not read; as a keyword it would
+refuse the message. README.md, *Upgrading*, says when to raise it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
+
+MESSAGE_VERSION = 1
+VERSION_HEADER = "bell_version"
+"""Without it: version 1."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,12 +68,17 @@ def reconcile(organization_id: int, *, shown: str) -> None:
     _send("pems_sync.reconcile", [organization_id], shown=shown)
 
 
+def conserve() -> None:
+    """Rung each second while the count of this minute is due."""
+    _send("pems_sync.conserve", [], shown="every accepted edit", expires=15)
+
+
 def dead_letter_on_commit(modification_id: UUID, *, shown: str) -> None:
     transaction.on_commit(lambda: _send("pems_sync.dead_letter", [str(modification_id)], shown=shown))
 
 
 def _send(name: str, arguments: list[Any], *, shown: str, countdown: float = 0, expires: float | None = None) -> None:
-    options: dict[str, Any] = {"argsrepr": f"({shown})", "retry": False}
+    options: dict[str, Any] = {"argsrepr": f"({shown})", "retry": False, "headers": {VERSION_HEADER: MESSAGE_VERSION}}
     try:
         current_app.send_task(name, args=arguments, countdown=countdown or None, expires=expires, **options)
     except (OperationalError, RedisError, OSError) as error:

@@ -267,6 +267,56 @@ class QueueResumed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BreakerOpened(Event):
+    """PEMS does not answer: nothing is sent on the connection but one canary at a time (D10)."""
+
+    kind = "breaker_opened"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakerClosed(Event):
+    """A canary was answered."""
+
+    kind = "breaker_closed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakerOverridden(Event):
+    """A person ordered it open or closed, or gave it back to the machine."""
+
+    kind = "breaker_overridden"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaintenanceChanged(Event):
+    """A window in which nothing is sent was added (no `before`), changed, or removed (no `after`)."""
+
+    kind = "maintenance_changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganizationRestarted(Event):
+    """The database came from a backup: nothing is sent until PEMS has been read as a whole. `after` says what is lost."""
+
+    kind = "organization_restarted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganizationRestored(Event):
+    """The sweep after a restore has ended: sending goes on."""
+
+    kind = "organization_restored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundWritten(Event):
+    """After a restore PEMS showed every value of an edit in conflict: somebody had decided for it after the backup."""
+
+    kind = "modification_found_written"
+    modification_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
 class SignedIn(Event):
     kind = "signed_in"
 

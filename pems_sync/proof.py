@@ -15,23 +15,25 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q
 
-from pems_sync.client.base import Gone, Missing, Page, PemsClient, PemsRecord, ReadFailed, ReadResult
-from pems_sync.client.connect import client_for, pace_for
-from pems_sync.client.pace import Pace, PaceUnavailableError
+from pems_sync import crashpoints
+from pems_sync.client.base import Gone, Missing, Page, PemsRecord, ReadFailed, ReadResult
+from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
 from pems_sync.fields import Value
 from pems_sync.journal import deadlock_retried, unit_of_work
-from pems_sync.models import Attempt, Connection, Modification, Organization
+from pems_sync.models import Attempt, Modification, Organization
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.records import values_at
-from pems_sync.services import connections, proving
+from pems_sync.services import proving
 from pems_sync.services.settlement import Note, Settlement
 from pems_sync.services.transitions import alone
 from pems_sync.states import State
+from pems_sync.turns import NotAsked, Turns
 
 LIST_FROM = 5
 """From this many rows of one batch on, one list call comes before the single reads."""
 OVERLAP = timedelta(seconds=30)
+PATIENCE_SECONDS = 60.0
 
 
 class Verdict(Enum):
@@ -78,12 +80,17 @@ def prove(modification_ids: Sequence[UUID]) -> int:
     rows = proving.take(modification_ids, total_seconds=float(settings.PEMS_REQUEST_TIMEOUT))
     if not rows:
         return 0
-    connection = rows[0].organization.connection
     try:
-        reader = _Reader(connection, client_for(connection), pace_for(connection))
+        reader = _Reader(Turns.of(rows[0].organization.connection))
+        crashpoints.reached("before_read", *(row.pfa_id for row in rows))
         early = reader.listed(rows)
-        for row in rows:
-            carry_out(row, early.get(row.pfa_id) or reader.read(row))
+        for place, row in enumerate(rows):
+            found = early.get(row.pfa_id) or reader.read(row)
+            if isinstance(found, NotAsked):
+                proving.leave(rows[place:])
+                return place
+            crashpoints.reached("after_read", row.pfa_id)
+            carry_out(row, found)
     except (SecretsUnavailableError, PaceUnavailableError) as error:
         for row in rows:
             carry_out(row, ReadFailed(None, str(error)))
@@ -92,32 +99,25 @@ def prove(modification_ids: Sequence[UUID]) -> int:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads of one connection, each in its own slot of the pace."""
+    """Reads of one connection."""
 
-    connection: Connection
-    client: PemsClient
-    pace: Pace
+    turns: Turns
 
     def listed(self, rows: Sequence[Modification]) -> dict[str, PemsRecord]:
         """A lost batch: what one list call shows beyond the version sent. The rest is read singly."""
-        if len(rows) < LIST_FROM or not self.pace.wait():
+        if len(rows) < LIST_FROM:
             return {}
+        code = rows[0].organization.code
         since = min(row.started_at or row.unknown_since or row.saved_at for row in rows) - OVERLAP
-        page = self.client.page(organization_code=rows[0].organization.code, updated_since=since)
+        page = self.turns.page(organization_code=code, updated_since=since, patience_seconds=PATIENCE_SECONDS)
         if not isinstance(page, Page):
             return {}
         sent = {row.pfa_id: row.expected_version for row in rows}
         return {each.pfa_id: each for each in page.records if each.version > sent.get(each.pfa_id, each.version)}
 
     def read(self, row: Modification) -> ReadResult:
-        if not self.pace.wait():
-            return ReadFailed(None, "the pace had no room")
-        found = self.client.read(organization_code=row.organization.code, pfa_id=row.pfa_id)
-        if not isinstance(found, ReadFailed):
-            connections.answered(self.connection)
-        elif found.fault is not None:
-            connections.faulted(self.connection, found.fault)
-        return found
+        code = row.organization.code
+        return self.turns.read(organization_code=code, pfa_id=row.pfa_id, patience_seconds=PATIENCE_SECONDS)
 
 
 def carry_out(row: Modification, read: ReadResult) -> None:
@@ -136,7 +136,7 @@ def judge_drifted(row: Modification, found: PemsRecord | Gone, note: Note | None
 def weigh(organization: Organization, shown: Sequence[PemsRecord]) -> None:
     """Inbound saw these records: evidence for edits of them whose outcome is open, as good as a read of their own."""
     by_pfa_id = {record.pfa_id: record for record in shown}
-    open_ones = Q(state=State.UNKNOWN) | Q(state=State.QUEUED, exposed=True)
+    open_ones = Q(state=State.UNKNOWN) | Q(state=State.QUEUED, exposed=True, is_head=True)
     rows = Modification.objects.for_organization(organization).filter(open_ones, pfa_id__in=by_pfa_id)
     for row in rows:
         if by_pfa_id[row.pfa_id].version > row.expected_version:
@@ -165,6 +165,8 @@ def _decide(
             settlement.note(Note(attempt) if attempt else None, _LEDGER[verdict], verdict.value)
             _carry(settlement, mine, verdict, read)
         settlement.close()
+        crashpoints.reached("before_verdict_commit", row.pfa_id)
+    crashpoints.reached("after_verdict_commit", row.pfa_id)
 
 
 _LEDGER = {
@@ -177,8 +179,10 @@ _LEDGER = {
 
 
 def _sent(row: Modification, attempt: Attempt | None) -> Sent:
-    by = str(attempt.request.get("modifiedBy", "")) if attempt else row.authorised_by.username
-    return Sent(attempt.version_sent if attempt else row.expected_version, row.changes, by)
+    """By the last attempt; a row restored from a backup may have been sent since, at the version it then stood at."""
+    if attempt is None or attempt.version_sent < row.expected_version:
+        return Sent(row.expected_version, row.changes, row.authorised_by.username)
+    return Sent(attempt.version_sent, row.changes, str(attempt.request.get("modifiedBy", "")))
 
 
 def _before(row: Modification, settlement: Settlement) -> Mapping[str, Value] | None:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NoReturn
 
-from pems_sync import inbound
-from pems_sync.client.base import Missing, Page, PemsClient, ReadFailed
-from pems_sync.client.connect import client_for, pace_for
-from pems_sync.client.pace import Pace, PaceUnavailableError
+from pems_sync import crashpoints, inbound
+from pems_sync.client.base import Missing, Page, ReadFailed
+from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
 from pems_sync.errors import PemsUnavailableError
 from pems_sync.models import Organization, Record
-from pems_sync.services import connections
+from pems_sync.turns import NO_ROOM, Turns
 
 MOST_SINGLE_READS = 20
 MOST_PAGES, PAGE_ROWS = 10, 1000
@@ -38,16 +37,16 @@ def read_now(organization: Organization, records: Sequence[Record], *, since: da
 class _Reader:
     def __init__(self, organization: Organization) -> None:
         self.organization = organization
-        self.client: PemsClient = client_for(organization.connection)
-        self.pace: Pace = pace_for(organization.connection)
+        self.turns = Turns.of(organization.connection)
 
     def read_one(self, record: Record) -> None:
-        self._wait()
-        found = self.client.read(organization_code=self.organization.code, pfa_id=record.pfa_id)
+        crashpoints.reached("before_pems_read", record.pfa_id)
+        code = self.organization.code
+        found = self.turns.read(organization_code=code, pfa_id=record.pfa_id, patience_seconds=PATIENCE_SECONDS)
+        crashpoints.reached("after_pems_read", record.pfa_id)
         if isinstance(found, ReadFailed):
-            self._give_up(found)
-        connections.answered(self.organization.connection)
-        if isinstance(found, Missing):
+            _give_up(found)
+        elif isinstance(found, Missing):
             inbound.mark_gone(record)
         else:
             inbound.apply(self.organization, [found])
@@ -62,19 +61,16 @@ class _Reader:
             cursor = page.next_cursor
 
     def _page(self, since: datetime, cursor: str | None) -> Page:
-        self._wait()
-        code = self.organization.code
-        page = self.client.page(organization_code=code, updated_since=since, cursor=cursor, limit=PAGE_ROWS)
+        page = self.turns.page(
+            organization_code=self.organization.code, updated_since=since, cursor=cursor, limit=PAGE_ROWS,
+            patience_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
         if isinstance(page, ReadFailed):
-            self._give_up(page)
-        connections.answered(self.organization.connection)
+            _give_up(page)
         return page
 
-    def _wait(self) -> None:
-        if not self.pace.wait(patience_seconds=PATIENCE_SECONDS):
-            raise PemsUnavailableError("PEMS is asked by others up to its limit. Try again in a moment.")
 
-    def _give_up(self, failed: ReadFailed) -> NoReturn:
-        if failed.fault is not None:
-            connections.faulted(self.organization.connection, failed.fault)
-        raise PemsUnavailableError(f"PEMS cannot be read now ({failed.message}). Try again later.")
+def _give_up(failed: ReadFailed) -> NoReturn:
+    if failed is NO_ROOM:
+        raise PemsUnavailableError("PEMS is asked by others up to its limit. Try again in a moment.")
+    raise PemsUnavailableError(f"PEMS cannot be read now ({failed.message}). Try again later.")

@@ -117,7 +117,7 @@ class _Look:
         if isinstance(shown, PemsRecord):
             apply(self.organization, [shown])
             if record is not None and record.deleted_at is not None:
-                revive(record, shown)
+                revive(record, shown, actor="reconcile")
         elif isinstance(shown, Missing) and record is not None:
             mark_gone(record)
         return self._judged(pfa_id, shown) is None

@@ -21,8 +21,3 @@ class RetryPolicy:
         """When to try again after `attempts` burnt tries. A `Retry-After` is honoured where it is longer."""
         delay = self.delay_seconds * 2 ** max(0, min(attempts, 16) - 1)
         return now + timedelta(seconds=max(delay, retry_after_seconds or 0.0))
-
-
-def fault_delay_seconds(streak: int) -> float:
-    """How long a connection rests after `streak` connection faults in a row: 1, 2, 4, then 5 seconds."""
-    return min(5.0, 2.0 ** max(0, streak - 1))

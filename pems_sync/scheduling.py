@@ -10,21 +10,30 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection as database
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from pems_sync import crashpoints, dispatch, events
+from pems_sync import crashpoints, dispatch, events, maintenance
+from pems_sync.client.breaker import risk
+from pems_sync.client.connect import pace_for
+from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.clock import database_now
 from pems_sync.journal import MOST_ENTRIES, UnitOfWork, unit_of_work
 from pems_sync.models import Connection, Modification, Organization
+from pems_sync.models.modification import Operation
+from pems_sync.models.organization import Breaker
+from pems_sync.services import breaking
 from pems_sync.services.transitions import subject
 from pems_sync.states import State
 
 CLAIM_HORIZON_SECONDS = 0.5
+CANARY_LANES, CANARY_CHOICE = 100, 500
+"""Organizations, and edits of theirs, among which a canary is looked for."""
 _LOCK_SPACE = 0x70656D73  # "pems": advisory locks of this project
 
 
@@ -60,28 +69,49 @@ def claim(connection_id: int) -> list[Claim]:
         connection = Connection.objects.get(pk=connection_id)
         if not may_send(connection, work.now):
             return []
-        requests = _free_requests(connection, work.now)
-        claims = [] if requests <= 0 else _allot(connection, requests, work.now)
+        if breaking.state_of(connection) is Breaker.CLOSED:
+            requests = _free_requests(connection, work.now)
+            claims = [] if requests <= 0 else _allot(connection, requests, work.now)
+        else:
+            claims = _canary(connection, work.now)
         for each in claims:
             _take(work, each)
         return claims
 
 
 def _anything_due(connection_id: int) -> bool:
-    rows = Modification.objects.filter(organization__connection=connection_id, organization__paused_at=None)
-    return rows.sendable(Now()).exists()
+    return _with_something_due(_willing().filter(connection=connection_id), Now()).exists()
 
 
-def may_send(connection: Connection, now: datetime | None = None) -> bool:
-    """Neither switched off, nor paused, nor resting."""
-    return bool(settings.ENABLE_WRITE_SYNC) and may_read(connection, now)
+def _willing() -> QuerySet[Organization]:
+    """Neither paused, nor restored from a backup and not yet compared with PEMS."""
+    return Organization.objects.filter(paused_at=None, restored_at=None)
+
+
+def anything_to_send(connection: Connection) -> bool:
+    """Something is due, and nothing but the connection itself could keep it back."""
+    return bool(settings.ENABLE_WRITE_SYNC) and _anything_due(connection.pk)
+
+
+def may_send(connection: Connection, now: datetime | None = None, *, delivery_id: UUID | None = None) -> bool:
+    """Neither switched off, nor paused, nor resting, in no maintenance window, and the breaker lets it through.
+    `delivery_id`: of what is claimed already, which an open breaker lets through as its canary only."""
+    return bool(settings.ENABLE_WRITE_SYNC) and _may_go(connection, now, delivery_id)
 
 
 def may_read(connection: Connection, now: datetime | None = None) -> bool:
-    """Neither paused, nor resting: refused credentials are not tried again and again by reads either."""
-    if connection.paused_at is not None:
+    """Neither paused, nor resting, in no maintenance window: refused credentials are not tried again and again by reads
+    either. While the breaker is open: whether it is time for a canary. Each read asks once more right before it (Turns)."""
+    return _may_go(connection, now, None)
+
+
+def _may_go(connection: Connection, now: datetime | None, canary: UUID | None) -> bool:
+    now = now or database_now()
+    if connection.paused_at is not None or (connection.held_until is not None and connection.held_until > now):
         return False
-    return connection.held_until is None or connection.held_until <= (now or database_now())
+    if maintenance.window_now(connection, now) is not None:
+        return False
+    return breaking.lets_through(connection, now, canary=canary)
 
 
 def _take_turn(connection_id: int) -> None:
@@ -90,13 +120,43 @@ def _take_turn(connection_id: int) -> None:
 
 
 def _free_requests(connection: Connection, now: datetime) -> int:
-    """How many more requests may be published. After a fault in a row only one: a canary."""
-    by_pace = max(1, math.ceil(connection.requests_per_second * CLAIM_HORIZON_SECONDS))
-    allowed = 1 if connection.fault_streak > 1 else by_pace
+    """How many more requests may be published: what the pace allows now, which may be less than the limit (D11)."""
+    try:
+        by_pace = max(1, math.ceil(pace_for(connection).rate() * CLAIM_HORIZON_SECONDS))
+    except PaceUnavailableError:
+        return 0  # nothing could be sent
     waiting = Modification.objects.filter(
         organization__connection=connection, state=State.SENDING, started_at=None, lease_until__gt=now
     )
-    return allowed - waiting.values("delivery_id").distinct().count()
+    return by_pace - waiting.values("delivery_id").distinct().count()
+
+
+def _canary(connection: Connection, now: datetime) -> list[Claim]:
+    """While the breaker is not closed: of what is due, the edit with the least risk, alone. Nothing where somebody else was
+    quicker."""
+    row = _least_risky(connection, now)
+    if row is None:
+        return []
+    alone = Claim(uuid4(), [row])
+    taken = breaking.take_canary(connection, alone.delivery_id, patience_seconds=settings.CLAIM_LEASE_SECONDS)
+    return [alone] if taken else []
+
+
+def _least_risky(connection: Connection, now: datetime) -> Modification | None:
+    lanes = _organizations(connection, CANARY_LANES, now)
+    due = Modification.objects.filter(organization__in=lanes).sendable(now)
+    columns = ("pk", "exposed", "operation", "changes", "queued_at")
+    choice = list(due.order_by("rank_at").values_list(*columns)[:CANARY_CHOICE])
+    if not choice:
+        return None
+    key, *_ = min(choice, key=_risk)
+    rows = due.filter(pk=key).select_related("author", "organization")
+    return rows.select_for_update(skip_locked=True, of=("self",)).first()
+
+
+def _risk(columns: tuple[Any, ...]) -> Any:
+    _, exposed, operation, changes, queued_at = columns
+    return risk(exposed=exposed, is_delete=operation == Operation.DELETE, changes=changes, queued_at=queued_at)
 
 
 def _allot(connection: Connection, requests: int, now: datetime) -> list[Claim]:
@@ -121,9 +181,14 @@ def _bounded(claims: list[Claim]) -> list[Claim]:
 
 def _organizations(connection: Connection, most: int, now: datetime) -> list[Organization]:
     """Those with something due, the longest unserved first."""
-    due = Modification.objects.filter(organization=OuterRef("pk")).sendable(now)
-    rows = Organization.objects.filter(connection=connection, paused_at=None).filter(Exists(due))
+    rows = _with_something_due(_willing().filter(connection=connection), now)
     return list(rows.order_by(F("claimed_at").asc(nulls_first=True), "pk")[:most])
+
+
+def _with_something_due(organizations: QuerySet[Organization], now: datetime | Now) -> QuerySet[Organization]:
+    """One probe of the index `mod_claim` for each. With EXISTS the database would read the whole queue instead (F8)."""
+    first = Modification.objects.filter(organization=OuterRef("pk")).sendable(now).order_by("rank_at")
+    return organizations.alias(first_rank_at=Subquery(first.values("rank_at")[:1])).filter(first_rank_at__isnull=False)
 
 
 def _due(organization: Organization, most: int, now: datetime) -> list[Modification]:
@@ -173,7 +238,6 @@ def _take(work: UnitOfWork, each: Claim) -> None:
 
 def due_connections() -> list[int]:
     """Connections with something to send now: the sweep rings for them."""
-    due = Modification.objects.filter(organization=OuterRef("pk")).sendable(Now())
-    organizations = Organization.objects.filter(paused_at=None).filter(Exists(due))
-    willing = organizations.filter(Q(connection__paused_at=None)).order_by().values_list("connection_id", flat=True)
-    return list(willing.distinct())
+    ready = breaking.letting_through(Now(), prefix="connection__")
+    willing = _with_something_due(_willing(), Now()).filter(ready, connection__paused_at=None).order_by()
+    return list(willing.values_list("connection_id", flat=True).distinct())

@@ -19,7 +19,8 @@ class State(StrEnum):
     SENDING = "sending"
     """A worker holds a lease. Without `started_at` nothing has been sent; with it an attempt is written down."""
     UNKNOWN = "unknown"
-    """Sent, and whether PEMS applied it is not known. Only reading PEMS back moves it on."""
+    """Sent, or perhaps sent after the backup that was restored, and whether PEMS applied it is not known. Only reading
+    PEMS back moves it on."""
     CONFLICTED = "conflicted"
     """Both sides changed the same field or group. A person decides; the lane waits."""
     DEAD = "dead"
@@ -49,7 +50,7 @@ class DeadReason(StrEnum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.DRAFT: frozenset({State.QUEUED, State.WITHDRAWN}),
     State.QUEUED: frozenset(
-        {State.SENDING, State.CONFLICTED, State.CONFIRMED, State.SUPERSEDED, State.WITHDRAWN, State.DEAD}
+        {State.SENDING, State.UNKNOWN, State.CONFLICTED, State.CONFIRMED, State.SUPERSEDED, State.WITHDRAWN, State.DEAD}
     ),
     State.SENDING: frozenset({State.QUEUED, State.UNKNOWN, State.CONFIRMED, State.CONFLICTED, State.DEAD}),
     State.UNKNOWN: frozenset({State.QUEUED, State.CONFIRMED, State.CONFLICTED, State.DEAD}),

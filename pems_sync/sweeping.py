@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q
 
-from pems_sync import dispatch, scheduling
+from pems_sync import conserving, dispatch, scheduling
 from pems_sync.clock import database_now
 from pems_sync.inbound import asking
 from pems_sync.models import Connection, Modification, Record
@@ -30,12 +30,13 @@ def sweep() -> None:
     ask_for_proofs()
     ask_for_reads()
     ask_for_pulls()
+    ask_for_the_count()
 
 
 def ask_for_proofs() -> None:
     """Rows of one lost batch are proven together, others one by one."""
     now = database_now()
-    provable = Modification.objects.provable(now)
+    provable = Modification.objects.provable(now).filter(organization__restored_at=None)
     for connection in Connection.objects.filter(Exists(provable.filter(organization__connection=OuterRef("pk")))):
         if scheduling.may_read(connection, now):
             _ask(provable.filter(organization__connection=connection), READS_AT_ONCE - _being_read(connection, now))
@@ -72,3 +73,9 @@ def ask_for_pulls() -> None:
             dispatch.pull(organization.pk, shown=organization.code)
     for organization in asking.with_names():
         dispatch.read_named(organization.pk, shown=organization.code)
+
+
+def ask_for_the_count() -> None:
+    """Once a minute: is every accepted edit still there (I2)? Rung until somebody has counted; the second finds it done."""
+    if conserving.due(database_now()):
+        dispatch.conserve()

@@ -7,13 +7,21 @@ from datetime import datetime
 
 from django.db import connection
 
-from pems_sync.events import Event, ModificationBuried, ModificationConfirmed, ModificationConflicted
+from pems_sync.events import (
+    Event,
+    ModificationBuried,
+    ModificationConfirmed,
+    ModificationConflicted,
+    ModificationQueued,
+)
 from pems_sync.models.tally import LATENCY_BUCKETS_SECONDS
+from pems_sync.states import State
 
 _ADD = """
-INSERT INTO pems_sync_hourtally AS known (organization_id, hour, confirmed, failed, conflicts, seconds_total, latency)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO pems_sync_hourtally AS known (organization_id, hour, committed, confirmed, failed, conflicts, seconds_total, latency)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization_id, hour) DO UPDATE SET
+    committed = known.committed + EXCLUDED.committed,
     confirmed = known.confirmed + EXCLUDED.confirmed, failed = known.failed + EXCLUDED.failed,
     conflicts = known.conflicts + EXCLUDED.conflicts, seconds_total = known.seconds_total + EXCLUDED.seconds_total,
     latency = ARRAY(
@@ -24,17 +32,30 @@ ON CONFLICT (organization_id, hour) DO UPDATE SET
 
 
 def count(organization_id: int, events: list[Event], now: datetime) -> None:
+    committed = sum(is_commit(event) for event in events)
     confirmed = [event.seconds for event in events if isinstance(event, ModificationConfirmed)]
     failed = sum(isinstance(event, ModificationBuried) for event in events)
     conflicts = sum(isinstance(event, ModificationConflicted) for event in events)
-    if not (confirmed or failed or conflicts):
+    if not (committed or confirmed or failed or conflicts):
         return
-    latency = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
+    latency = nothing_delivered()
     for seconds in confirmed:
         latency[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
     hour = now.replace(minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
-        cursor.execute(_ADD, [organization_id, hour, len(confirmed), failed, conflicts, sum(confirmed), latency])
+        cursor.execute(
+            _ADD, [organization_id, hour, committed, len(confirmed), failed, conflicts, sum(confirmed), latency]
+        )
+
+
+def is_commit(event: Event) -> bool:
+    """An edit is accepted: it enters the queue for the first time, from a desk or made by a rollback or an undo (I2)."""
+    return isinstance(event, ModificationQueued) and (event.before or {}).get("state") == State.DRAFT
+
+
+def nothing_delivered() -> list[int]:
+    """The latency of an hour in which nothing was confirmed."""
+    return [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
 
 
 def percentile(latency: list[int], share: float) -> float:

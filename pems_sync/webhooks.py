@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import transaction
 
+from pems_sync import crashpoints
 from pems_sync.client.secrets import SecretsUnavailableError, secrets
 from pems_sync.clock import database_now
 from pems_sync.errors import DomainError
@@ -90,5 +91,7 @@ def take_in(connection: Connection, notice: Notice) -> bool:
         if is_new and notice.event == "pfa.changed":
             for organization in Organization.objects.filter(connection=connection, code=notice.organization_code):
                 note_names(organization, notice.pfa_ids)
+        crashpoints.reached("before_note_commit", *notice.pfa_ids)
+    crashpoints.reached("after_note_commit", *notice.pfa_ids)
     WebhookEvent.objects.filter(received_at__lt=database_now() - REMEMBERED).delete()
     return is_new

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from realtime import frames
 from realtime.limits import Limits
-from realtime.reading import events_after, in_thread, last_seqs
+from realtime.reading import events_after, in_thread, last_seqs, restored_at_seq
 
 if TYPE_CHECKING:
     from realtime.socket import Socket
@@ -101,13 +101,17 @@ class Feed:
         return list(islice(self._kept, start, start + last - after))
 
     async def can_resume(self, after: object) -> bool:
-        """Whether a client that saw everything up to `after` can be sent the rest. Raises DatabaseError."""
+        """Whether a client that saw everything up to `after` can be sent the rest. After a restore numbers are given again,
+        so for a day whoever names one of those begins anew. Raises DatabaseError."""
         if type(after) is not int or after < 0:
             return False
         last = self.seq
         if after > last:  # perhaps another process was faster than we are
             last = (await in_thread(last_seqs, [self.organization_id])).get(self.organization_id, 0)
-        return after <= last <= after + self.limits.resumable_events
+        if not after <= last <= after + self.limits.resumable_events:
+            return False
+        restored = await in_thread(restored_at_seq, self.organization_id)
+        return restored is None or after <= restored
 
 
 def _now() -> float:

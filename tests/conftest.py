@@ -13,6 +13,17 @@ from pems_sync.store import redis_store
 from tests import cast as people
 from tests.engine import Engine
 
+SHARED_FLEETS = {"stage", "watched"}
+"""Fixtures of whole folders."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side on several cores, tests that share a running stack stay together: mostly those of a file."""
+    for item in items:
+        if item.get_closest_marker("process"):
+            shared = SHARED_FLEETS & set(getattr(item, "fixturenames", ()))
+            item.add_marker(pytest.mark.xdist_group(min(shared, default=str(item.path))))
+
 
 @pytest.fixture(autouse=True)
 def _append_only_tables_can_be_emptied(request: pytest.FixtureRequest) -> Iterator[None]:

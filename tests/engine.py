@@ -13,8 +13,10 @@ from django.contrib.auth.models import User
 
 from deploy.sandbox.process import SandboxProcess
 from pems_sync import delivery, inbound, proof, scheduling
+from pems_sync.client.connect import counting_for
 from pems_sync.clock import database_now
 from pems_sync.models import Connection, Membership, Modification, Organization, Record
+from pems_sync.models.organization import Breaker
 from pems_sync.services import crashing
 from pems_sync.services.committing import commit
 from pems_sync.services.drafts import DraftInput, save_draft
@@ -90,6 +92,12 @@ class Engine:
         earlier = database_now() - timedelta(seconds=1)
         Modification.objects.exclude(not_before=None).update(not_before=earlier)
         Connection.objects.update(held_until=None)
+        Connection.objects.filter(breaker=Breaker.OPEN).update(breaker_probe_at=earlier)
+        self.forget_requests()
+
+    def forget_requests(self) -> None:
+        """As if the requests so far lay back so long that the breaker counts none of them."""
+        counting_for(self.organization.connection).forget()
 
     def expire_leases(self) -> int:
         """As if the workers that hold leases had been dead for long."""

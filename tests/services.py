@@ -1,13 +1,15 @@
 """Throwaway PostgreSQL and Redis for this test run.
 
-Started when pytest imports this plugin (`-p tests.services` in pyproject.toml), before Django reads its settings.
-Nothing is started for what DATABASE_URL and REDIS_URL name. Two runs side by side share nothing.
+Started when pytest loads this plugin (`-p tests.services` in pyproject.toml), before Django reads its settings.
+Nothing is started for what DATABASE_URL and REDIS_URL name. Two runs side by side share nothing, nor do the processes
+of `pytest -n`: each has its own pair, and the one that only hands out the tests has none.
 """
 
 import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +20,16 @@ from deploy.local.services import backing_services
 
 _ending = ExitStack()
 _starter = os.getpid()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """A wrapper, to run before pytest-django's own, which reads the settings."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not getattr(early_config.known_args_namespace, "numprocesses", None):
+        start()
+    elif os.environ.get("REDIS_URL"):
+        pytest.exit("REDIS_URL names one Redis, which each test empties: run without -n, or without REDIS_URL.", 2)
+    return (yield)
 
 
 def start() -> None:
@@ -43,4 +55,3 @@ def pytest_unconfigure() -> None:
 
 
 atexit.register(stop)
-start()

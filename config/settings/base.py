@@ -139,7 +139,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": ["running", "completed", "failed"],
         "ConflictStatus": ["unresolved", "resolved"],
         "ConflictKind": ["edit_edit", "edit_deleted", "delete_edited", "edit_discontinued", "overtaken"],
-        "WriteSyncStatus": ["ok", "no_workers", "stuck"],
+        "WriteSyncStatus": ["ok", "no_workers", "stuck", "no_sweep"],
     },
 }
 
@@ -162,6 +162,7 @@ WRITE_SYNC_BATCH_SIZE: int = min(100, configuration.read("WRITE_SYNC_BATCH_SIZE"
 WRITE_SYNC_MAX_RETRIES: int = configuration.read("WRITE_SYNC_MAX_RETRIES")
 WRITE_SYNC_RETRY_DELAY: float = configuration.read("WRITE_SYNC_RETRY_DELAY")
 CLAIM_LEASE_SECONDS: float = configuration.read("CLAIM_LEASE_SECONDS")
+WORKER_WATCHDOG_SECONDS: int = configuration.read("WORKER_WATCHDOG_SECONDS")
 PROOF_DELAYS: list[float] = configuration.read("PROOF_DELAYS")
 PULL_INTERVAL_SECONDS: float = configuration.read("PULL_INTERVAL_SECONDS")
 PULL_OVERLAP_SECONDS: int = configuration.read("PULL_OVERLAP_SECONDS")

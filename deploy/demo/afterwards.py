@@ -32,7 +32,8 @@ class Afterwards:
 def carry_on(
     stack: Stack, sandbox: SandboxProcess, planners: Sequence[Planner], edited: set[str], report: Report
 ) -> Afterwards:
-    """`edited`: PFA ids of the main job, left alone by the people in PEMS. Raises DemoError."""
+    """`edited`: PFA ids of the main job, left alone by the people in PEMS. Raises DemoError, and StackError when
+    `verify` finds something."""
     sandbox.clear_faults()
     resolved = sum(_settle_conflicts(planner) for planner in planners)
     report(f"{resolved} conflicts settled: some each way, one merged, the rest in bulk.")
@@ -45,6 +46,8 @@ def carry_on(
     arrived = _change_in_pems(sandbox, planners, edited, report)
     differences = sum(_reconcile(stack, planner.organization) for planner in planners)
     report(f"Both sides compared: {differences} differences.")
+    stack.manage("verify", "--all")
+    report("The database was verified: every edit, attempt and journal entry is as it must be.")
     return Afterwards(resolved, arrived, differences)
 
 

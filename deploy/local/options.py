@@ -20,6 +20,7 @@ class Options:
     flower_port: int | None = None
     sandbox_port: int | None = None
     write_workers: int = 2
+    web_processes: int = 1  # the first at `port`, the others at free ones
     pems_url: str = ""  # empty: our own sandbox
     pems_user: str = "sandbox"
     pems_password: str = "sandbox"  # noqa: S105  (of the sandbox, which listens on 127.0.0.1)
@@ -32,7 +33,7 @@ class Options:
     pull: bool = True
     own_services: bool = False  # also when DATABASE_URL or REDIS_URL is given: tests need servers that may be killed
     throwaway: bool = False
-    extra_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by role; tests arm crash points with it
+    extra_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by role or process; for tests
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] = os.environ) -> "Options":
@@ -44,6 +45,7 @@ class Options:
             flower_port=number(env, "FLOWER_PORT", None, highest=65_535),
             sandbox_port=number(env, "SANDBOX_PORT", None, highest=65_535),
             write_workers=number(env, "WRITE_WORKERS", plain.write_workers, highest=64) or plain.write_workers,
+            web_processes=number(env, "WEB_PROCESSES", plain.web_processes, highest=16) or plain.web_processes,
             pems_url=env.get("PEMS_URL", "").rstrip("/"),
             pems_user=env.get("PEMS_USER") or plain.pems_user,
             pems_password=env.get("PEMS_PASSWORD") or plain.pems_password,

@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Self
 
 import psycopg
 
@@ -70,6 +71,58 @@ class Postgres:
         self.program.stop(seconds)
         if self._throwaway:
             shutil.rmtree(self._home, ignore_errors=True)
+
+    @classmethod
+    def of_running(cls, state: StateDirectory) -> Self:
+        """The one that another process runs: for its tools."""
+        postgres = cls(state)
+        postgres._port = int(state.remembered("ports.json", {}).get("postgres", 0))
+        return postgres
+
+    @property
+    def password(self) -> str:
+        return self._password
+
+    @property
+    def data(self) -> Path:
+        """The cluster. Where it is foreign to us is for `adopt` alone."""
+        return self._data
+
+    def adopt(self, data: Path) -> None:
+        """Makes a copied data directory the one that `start` starts; the cluster in it keeps its own password, so it must
+        be the one remembered here. StackError where there is a cluster already."""
+        if self._data.exists():
+            raise StackError(f"{self._data} holds a cluster already: set VAR_DIR to a new directory.")
+        shutil.copytree(data, self._data, symlinks=True)
+        self._data.chmod(0o700)
+        self.own(self._data)
+
+    def own(self, place: Path) -> None:
+        """Gives a file, or a directory with all in it, to the account that runs the server."""
+        if self._account:
+            for path in (place, *place.rglob("*")):
+                self._account.own(path)
+
+    def directory(self, name: str) -> Path:
+        """A directory beside the data that the server may write."""
+        place = self._home / name
+        place.mkdir(mode=0o700, exist_ok=True)
+        self.own(place)
+        return place
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """One statement as the owner of the cluster, outside a transaction."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def tool(self, name: str, *words: str) -> str:
+        """Runs pg_dump, pg_restore, pg_basebackup and the like; `--dbname` is for the caller to give. What it printed."""
+        command = [str(self._bin / name), *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=dict(self.program.env), check=False)
+        if done.returncode:
+            raise StackError(f"{name} failed: {(done.stderr or done.stdout).strip()[-1000:]}")
+        return done.stdout
 
     def _launch(self, port: int) -> None:
         self._port = port

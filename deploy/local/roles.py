@@ -15,7 +15,7 @@ def commands(role: str, options: Options, ports: dict[str, int]) -> dict[str, tu
     """Command line by process name, for each process of the role."""
     match role:
         case "web":
-            return {"web": web(ports["web"])}
+            return {name: web(ports[name]) for name in web_names(options)}
         case "worker-write":
             return {f"worker-write-{number}": write_worker(number) for number in range(1, options.write_workers + 1)}
         case "worker-control":
@@ -27,6 +27,11 @@ def commands(role: str, options: Options, ports: dict[str, int]) -> dict[str, tu
         case "sandbox":
             return {"sandbox": sandbox(ports["sandbox"], options)}
     raise ValueError(f"unknown role {role}")
+
+
+def web_names(options: Options) -> list[str]:
+    """Names of the web processes, as in `ports.json` and of their logs: `web`, `web-2`, …"""
+    return ["web", *(f"web-{number}" for number in range(2, options.web_processes + 1))]
 
 
 def web(port: int) -> tuple[str, ...]:

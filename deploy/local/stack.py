@@ -16,7 +16,7 @@ from typing import Self
 from deploy.local.asking import answer_status
 from deploy.local.options import Options
 from deploy.local.program import ROOT, Program, StackError, tied
-from deploy.local.roles import commands
+from deploy.local.roles import commands, web_names
 from deploy.local.services import Services, backing_services
 from deploy.local.state import StateDirectory, is_free, write_atomically
 from deploy.local.supervisor import Supervisor
@@ -66,6 +66,11 @@ class Stack:
         return f"http://127.0.0.1:{self._ports['web']}"
 
     @property
+    def web_urls(self) -> list[str]:
+        """Of all web processes, `base_url` first."""
+        return [f"http://127.0.0.1:{self._ports[name]}" for name in web_names(self.options)]
+
+    @property
     def flower_url(self) -> str:
         return f"http://127.0.0.1:{self._ports['flower']}"
 
@@ -105,13 +110,17 @@ class Stack:
     def start_role(self, role: str, once: Mapping[str, str] | None = None) -> None:
         """Starts the processes of one role. `once` is extra environment for their first life, not for restarts."""
         environment = self.environment(role)
+        lasting = {
+            name: environment | dict(self.options.extra_env.get(name, {}))
+            for name in commands(role, self.options, self._ports)
+        }
         programs = [
-            Program(name, argv, self._state.log(name), environment | dict(once or {}))
+            Program(name, argv, self._state.log(name), lasting[name] | dict(once or {}))
             for name, argv in commands(role, self.options, self._ports).items()
         ]
         self.supervisor.watch(role, programs)
         for program in programs:
-            program.env = environment
+            program.env = lasting[program.name]
 
     def stop_role(self, role: str) -> None:
         self.supervisor.stop_role(role)
@@ -184,6 +193,7 @@ class Stack:
             "web": self.options.port or self._state.port("web"),
             "flower": self.options.flower_port or self._state.port("flower"),
             "sandbox": self.options.sandbox_port or self._state.port("sandbox"),
+            **{name: self._state.port(name) for name in web_names(self.options)[1:]},
         }
         self._webhook_secret = self._webhook_secret or self._state.secret("webhook")
         self._state.directory("beat")
@@ -225,7 +235,8 @@ class Stack:
     def _await_web(self) -> None:
         if "web" in self.options.roles:
             self._report("Waiting for web")
-            self._await("web", f"{self.base_url}/api/health/ready", lambda status: status == http.client.OK)
+            for url in self.web_urls:
+                self._await("web", f"{url}/api/health/ready", lambda status: status == http.client.OK)
             if {"worker-write", "worker-control", "beat"} <= self.options.roles:
                 self._await("web", f"{self.base_url}/api/health/write-sync", lambda status: status == http.client.OK)
 

@@ -59,6 +59,10 @@ class Supervisor:
         running = [kept for kept in list(self._kept) if kept.program.running]
         return {role: [kept.program.pid for kept in running if kept.role == role] for role in ROLES}
 
+    def by_name(self) -> dict[str, int]:
+        """Main process id by process name, as in `worker-write-2`, of those that run now."""
+        return {kept.program.name: kept.program.pid for kept in list(self._kept) if kept.program.running}
+
     def quick_ends(self, role: str) -> int:
         """How often a process of this role has ended soon after its start, in a row: above 1 something is wrong."""
         return max((kept.quick_ends for kept in list(self._kept) if kept.role == role), default=0)

@@ -119,8 +119,12 @@ class SandboxProcess:
         return {**headers, "Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
     def record(self, pfa_id: str, organization: str) -> dict[str, Any]:
-        """A record as PEMS shows it; counts as a request like any other."""
-        reply = self._http.get(f"{self.url}/api/pems/pfa/{pfa_id}", headers=self.headers(organization), timeout=10)
+        """A record as PEMS shows it; counts as a request like any other, and waits where there were too many."""
+        for _ in range(20):
+            reply = self._http.get(f"{self.url}/api/pems/pfa/{pfa_id}", headers=self.headers(organization), timeout=10)
+            if reply.status_code != 429:
+                break
+            time.sleep(0.25)
         return self._accepted(reply)
 
     # ------------------------------------------------------------------ controls

@@ -20,6 +20,7 @@ from pems_sync.admin import (  # noqa: F401  (they register)
     records,
     sign_in,
     tenants,
+    windows,
 )
 
 _READING_ORDER = (
@@ -34,6 +35,7 @@ _READING_ORDER = (
     "fieldpolicy",
     "organization",
     "connection",
+    "maintenancewindow",
 )
 _APPS = ("pems_sync", "conflicts", "auth")
 

@@ -7,6 +7,7 @@ from django.contrib import admin
 from pems_sync.admin import shown
 from pems_sync.admin.desk import DeskAdmin
 from pems_sync.models import Connection, Organization
+from pems_sync.services import breaking
 
 
 @admin.register(Organization)
@@ -16,7 +17,7 @@ class OrganizationAdmin(DeskAdmin):
     ordering = ("code", "pk")
     fieldsets = (
         (None, {"fields": ("slug", "code", "name")}),
-        ("State", {"fields": ("state", "paused", "paused_reason", "pulled")}),
+        ("State", {"fields": ("state", "paused", "paused_reason", "restored", "pulled")}),
     )
 
     def heading(self, row: Organization) -> str:
@@ -24,11 +25,15 @@ class OrganizationAdmin(DeskAdmin):
 
     @admin.display
     def state(self, row: Organization) -> str:
-        return shown.tag("paused" if row.paused_at else "running")
+        return shown.tag("paused" if row.paused_at else "restored" if row.restored_at else "running")
 
     @admin.display(description="paused at")
     def paused(self, row: Organization) -> str:
         return shown.when(row.paused_at)
+
+    @admin.display(description="restored from a backup at; nothing is sent until a whole sweep has ended")
+    def restored(self, row: Organization) -> str:
+        return shown.when(row.restored_at)
 
     @admin.display(description="last complete pull")
     def pulled(self, row: Organization) -> str:
@@ -44,7 +49,11 @@ class ConnectionAdmin(DeskAdmin):
     fieldsets = (
         (None, {"fields": ("slug", "dialect", "base_url", "tenant", "secret_name", "guarded")}),
         ("Pace", {"fields": ("requests_per_second", "batch_size", "batch_absent_until")}),
-        ("State", {"fields": ("state", "paused", "paused_reason", "held", "held_reason", "fault_streak")}),
+        ("State", {"fields": ("state", "paused", "paused_reason", "held", "held_reason")}),
+        (
+            "Breaker",
+            {"fields": ("breaker_now", "breaker_reason", "next_canary", "breaker_override", "breaker_override_reason")},
+        ),
     )
 
     @admin.display
@@ -54,6 +63,14 @@ class ConnectionAdmin(DeskAdmin):
     @admin.display(description="paused at")
     def paused(self, row: Connection) -> str:
         return shown.when(row.paused_at)
+
+    @admin.display(description="state")
+    def breaker_now(self, row: Connection) -> str:
+        return shown.tag(breaking.state_of(row))
+
+    @admin.display(description="next canary")
+    def next_canary(self, row: Connection) -> str:
+        return shown.when(row.breaker_probe_at)
 
     @admin.display(description="rests until")
     def held(self, row: Connection) -> str:

@@ -11,7 +11,10 @@ from django.conf import settings
 from pems_sync.api.presenting import shown_text
 from pems_sync.api.wire import stamp, status_of
 from pems_sync.lanes import blocking_head
-from pems_sync.models import Modification, Organization
+from pems_sync.maintenance import notice, open_till
+from pems_sync.models import Connection, Modification, Organization
+from pems_sync.models.organization import Breaker, BreakerOverride
+from pems_sync.services import breaking
 from pems_sync.states import DeadReason, State
 
 MACHINE, NOBODY = "nobody: it goes on by itself", "nobody"
@@ -45,6 +48,10 @@ def explain(row: Modification, *, now: datetime, money: bool) -> Explanation:
             return _sending(row)
         case State.UNKNOWN:
             text = "It was sent, and whether PEMS applied it is not known yet" + _because(said)
+            connection = row.organization.connection
+            quiet = _maintained(connection, now, then="PEMS is read back") or _silent(connection)
+            if quiet is not None:
+                return Explanation(f"{text} {quiet.text}", quiet.next, quiet.who_must_act, quiet.next_at)
             return Explanation(text, "PEMS is read back to see whether it landed.", MACHINE, row.not_before)
         case State.CONFLICTED:
             text = "Here and in PEMS the same fields were changed, or PEMS moved in a way that no machine should judge."
@@ -110,13 +117,41 @@ def _held(organization: Organization, now: datetime) -> Explanation | None:
     if organization.paused_at is not None:
         text = "The queue of the organization is paused" + _because(organization.paused_reason)
         return Explanation(text, "The queue is resumed, then it is sent.", ADMIN)
+    if organization.restored_at is not None:
+        text = "The database was restored from a backup: PEMS is read as a whole before anything is sent."
+        return Explanation(text, "A full sweep has ended, then it is read back or sent.", MACHINE)
     if connection.paused_at is not None:
         text = "The connection to PEMS is paused" + _because(connection.paused_reason)
         return Explanation(text, "The connection is put right and resumed, then it is sent.", ADMIN)
+    quiet = _maintained(connection, now, then="it is sent") or _silent(connection)
+    if quiet is not None:
+        return quiet
     if connection.held_until is not None and connection.held_until > now:
         text = "The connection to PEMS rests" + _because(connection.held_reason)
         return Explanation(text, "Sending goes on.", MACHINE, connection.held_until)
     return None
+
+
+def _maintained(connection: Connection, now: datetime, *, then: str) -> Explanation | None:
+    """A window is open, in which nothing is sent nor read."""
+    said = notice(connection, now)
+    if said is None:
+        return None
+    return Explanation(f"{said}.", f"The window ends, then {then}.", MACHINE, open_till(connection, now))
+
+
+def _silent(connection: Connection) -> Explanation | None:
+    """The breaker is open, by itself or by order."""
+    if breaking.state_of(connection) is Breaker.CLOSED:
+        return None
+    if connection.breaker_override == BreakerOverride.OPEN:
+        text = "The connection to PEMS is kept quiet by order" + _because(connection.breaker_override_reason)
+        return Explanation(text, "The order is taken back, then it goes on.", ADMIN)
+    text = "PEMS does not answer" + _because(connection.breaker_reason)
+    if connection.breaker == Breaker.HALF_OPEN:
+        return Explanation(text, "It is tried again right now, with one request; then all goes on.", MACHINE)
+    next_step = "It is tried again with one request; when PEMS answers that, all goes on."
+    return Explanation(text, next_step, MACHINE, connection.breaker_probe_at)
 
 
 def _sending(row: Modification) -> Explanation:

@@ -1,22 +1,24 @@
-"""My organizations; an administrator pauses and resumes the queue of one."""
+"""My organizations; an administrator pauses and resumes the queue of one, and orders the breaker of its connection."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import ChoiceField
 
-from pems_sync.access import membership_for, memberships_of
+from pems_sync.access import managed_connection, membership_for, memberships_of
 from pems_sync.api import shapes
 from pems_sync.api.endpoint import Endpoint, body_of
 from pems_sync.api.paging import Order
 from pems_sync.api.status import is_paused
 from pems_sync.api.strict import Paged, Said, Strict, checked, checked_query
-from pems_sync.models import Membership, Organization
+from pems_sync.models import Connection, Membership, Organization
 from pems_sync.models.organization import Permission
-from pems_sync.services import people
+from pems_sync.services import breaking, people
 
 _ORDER = Order("organizations", ("organization_id",))
 
@@ -81,6 +83,42 @@ class ResumeView(Endpoint):
         checked(Nothing, body_of(request))
         people.resume(organization=membership.organization, user=membership.user)
         return Response(_pause_shape(membership.organization))
+
+
+class BreakerBody(Strict):
+    order = ChoiceField(["open", "closed", "auto"], help_text="auto: the machine decides")
+    reason = Said(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["order"] != "auto" and not attrs.get("reason"):
+            raise ValidationError({"reason": [ErrorDetail("is required.", code="required")]})
+        return attrs
+
+
+class BreakerView(Endpoint):
+    @extend_schema(
+        "order_breaker",
+        request=BreakerBody,
+        responses={200: shapes.BreakerShape, **shapes.answers(400, 403, 404, 413, 415)},
+    )
+    def post(self, request: Request, organization_id: str) -> Response:
+        """For the whole connection: `open` keeps PEMS quiet, `closed` sends although it looks bad. Needs `manage` in every
+        organization that shares it."""
+        membership = membership_for(request.user, organization_id, Permission.MANAGE)
+        connection = managed_connection(membership)
+        wanted = checked(BreakerBody, body_of(request))
+        actor = membership.user.get_username()
+        breaking.order(connection, order=breaking.ORDERS[wanted["order"]], reason=wanted.get("reason", ""), actor=actor)
+        return Response(_breaker_shape(membership.organization, connection))
+
+
+def _breaker_shape(organization: Organization, connection: Connection) -> dict[str, Any]:
+    return {
+        "organizationId": organization.slug,
+        "breaker": breaking.state_of(connection),
+        "order": connection.breaker_override or "auto",
+        "reason": connection.breaker_override_reason or None,
+    }
 
 
 def _pause_shape(organization: Organization) -> dict[str, Any]:

@@ -13,7 +13,12 @@ from django.conf import settings
 from django.db import connection
 
 from pems_sync.api.wire import stamp
+from pems_sync.client.connect import pace_for
+from pems_sync.client.pace import PaceUnavailableError
+from pems_sync.maintenance import open_till
 from pems_sync.models import Connection, Organization
+from pems_sync.models.organization import Breaker
+from pems_sync.services import breaking
 from pems_sync.states import State
 from pems_sync.tallies import percentile
 
@@ -151,7 +156,7 @@ def sync_status(
         "successRate": round(recent.success_rate, 4),
         "health": health(organization, work, recent, now),
         "paused": is_paused(organization),
-        "breaker": "closed",
+        "breaker": breaking.state_of(organization.connection),
         "estimatedDrainSeconds": drain_seconds(organization, work.waiting, now),
     }
 
@@ -166,34 +171,48 @@ def _age(at: datetime | None, now: datetime) -> float | None:
 
 
 def is_paused(organization: Organization) -> bool:
-    """By a person, or by the machine for the whole connection."""
-    return organization.paused_at is not None or organization.connection.paused_at is not None
+    """By a person, by the machine for the whole connection, or after a restore until PEMS has been read."""
+    by_machine = organization.connection.paused_at or organization.restored_at
+    return organization.paused_at is not None or by_machine is not None
 
 
 def health(organization: Organization, work: OpenWork, recent: Finished, now: datetime) -> str:
-    """`down`: PEMS was not reached several times in a row, or due work is not taken up. `degraded`: it goes, badly."""
+    """`paused`: by somebody, or in a maintenance window. `down`: the breaker is open, or due work is not taken up.
+    `degraded`: it goes, badly."""
     pems = organization.connection
-    if is_paused(organization):
+    if is_paused(organization) or open_till(pems, now) is not None:
         return "paused"
     slow = (_age(work.oldest_due_at, now) or 0) > SLOW_AFTER_SECONDS
     untouched = organization.claimed_at is None or (now - organization.claimed_at).total_seconds() > SLOW_AFTER_SECONDS
-    if pems.fault_streak >= 3 or (slow and untouched) or not settings.ENABLE_WRITE_SYNC:
+    breaker = breaking.state_of(pems)
+    if breaker is Breaker.OPEN or (slow and untouched) or not settings.ENABLE_WRITE_SYNC:
         return "down"
     resting = pems.held_until is not None and pems.held_until > now
-    troubled = pems.fault_streak > 0 or resting or slow or recent.success_rate < 0.95
+    trying = breaker is not Breaker.CLOSED or breaking.is_starting_slowly(pems, now)
+    troubled = trying or resting or slow or recent.success_rate < 0.95
     return "degraded" if troubled else "healthy"
 
 
 def drain_seconds(organization: Organization, waiting: int, now: datetime) -> float | None:
-    """How long what waits takes at the pace of the connection, were it alone. None while nothing is sent at all."""
+    """How long what waits takes at the present pace of the connection, were it alone, from when it may be sent again: after
+    a rest, or the end of a maintenance window. None while nothing is sent at all, or nobody knows when PEMS will answer."""
     if waiting == 0:
         return 0.0
-    if is_paused(organization) or not settings.ENABLE_WRITE_SYNC:
+    silent = breaking.state_of(organization.connection) is not Breaker.CLOSED
+    if silent or is_paused(organization) or not settings.ENABLE_WRITE_SYNC:
         return None
     pems = organization.connection
     requests = math.ceil(waiting / _batch(pems, now))
-    rest = (pems.held_until - now).total_seconds() if pems.held_until else 0.0
-    return round(max(0.0, rest) + requests / pems.requests_per_second, 3)
+    begins = max(now, pems.held_until or now, open_till(pems, now) or now)
+    return round((begins - now).total_seconds() + requests / _rate(pems), 3)
+
+
+def _rate(pems: Connection) -> float:
+    """Requests per second. Nobody knows it without Redis: then the limit."""
+    try:
+        return pace_for(pems).rate()
+    except PaceUnavailableError:
+        return pems.requests_per_second
 
 
 def _batch(pems: Connection, now: datetime) -> int:

@@ -11,6 +11,7 @@ from pems_sync.api import (
     history,
     inbound,
     jobs,
+    maintenance,
     modifications,
     organizations,
     policies,
@@ -50,4 +51,7 @@ urlpatterns = [
     path("pems/webhook/<str:connection_id>", inbound.WebhookView.as_view()),
     path("pems/organizations/<str:organization_id>/pause", organizations.PauseView.as_view()),
     path("pems/organizations/<str:organization_id>/resume", organizations.ResumeView.as_view()),
+    path("pems/organizations/<str:organization_id>/breaker", organizations.BreakerView.as_view()),
+    path("pems/organizations/<str:organization_id>/maintenance", maintenance.WindowsView.as_view()),
+    path("pems/organizations/<str:organization_id>/maintenance/<str:window_id>", maintenance.WindowView.as_view()),
 ]

@@ -153,10 +153,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class ReadFailed:
-    """A read that proves nothing."""
+    """A read that proves nothing. `answered`: PEMS did speak, if not of what was asked for."""
 
     fault: Fault | None
     message: str
+    answered: bool = False
 
 
 ReadResult = PemsRecord | Missing | ReadFailed

@@ -219,9 +219,11 @@ def _read_of(result: Sent, parse: Callable[[Any], Shown]) -> Shown | ReadFailed:
     fault = _request_level(result, None, batch=False)
     if isinstance(fault, Fault):
         return ReadFailed(fault, fault.message)
+    body = parse_json(result.content)
     try:
         if result.status != 200:
             raise ValueError(f"status {result.status}")
-        return parse(parse_json(result.content))
+        return parse(body)
     except (ValueError, TypeError, KeyError) as error:
-        return ReadFailed(None, f"the answer cannot be read: {error}")
+        answered = result.status < 500 and (result.status != 200 or body is not None)
+        return ReadFailed(None, f"the answer cannot be read: {error}", answered)

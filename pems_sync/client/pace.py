@@ -2,6 +2,10 @@
 
 A caller reserves a slot, does what must be done before sending, then `enter`s the slot at its time: only then may
 bytes leave. All by Redis TIME, one atomic script per step. Without Redis nothing is sent (S11: fails closed).
+
+The pace is the limit times a share, the lesser of two (D11). `lower` halves it, and a tenth of the limit returns every 5 s;
+`slow_start` begins at a tenth and doubles every 2 s. Never less than a tenth. The share follows from what is stored and the
+time, whenever a slot is reserved; slots reserved before keep their time, so they follow a change within the horizon.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from typing import Any
 
 import redis
 
+from pems_sync.client import pace_scripts as scripts
+
 SPACING_MARGIN = 1.02
 """11 requests then span 1.02 s, so that jitter of arrival cannot put them into one second (FACTS.md)."""
 HORIZON_SECONDS = 1.0
@@ -20,44 +26,6 @@ LEAD_SECONDS = 0.005
 """A slot is never nearer than this: what must be done before sending is done meanwhile. More to do asks for more."""
 LATE_SECONDS = 0.010
 INBOUND_SHARE = 0.2
-
-_RESERVE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local spacing, horizon, lead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local given_up, share = tonumber(ARGV[4]), tonumber(ARGV[5])
-local state = redis.call('HMGET', KEYS[1], 'next', 'held', 'inbound')
-local next, held, inbound = tonumber(state[1]), tonumber(state[2] or 0), tonumber(state[3] or 0)
-if not next then
-    next = now + horizon + 1000000  -- a flush must not double the rate
-    redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
-end
-if given_up > 0 and next == given_up + spacing then next = given_up end
-local slot = math.max(next, now + lead, held)
-if share > 0 and inbound > slot then return {0, inbound - now} end  -- a slot reserved ahead would cost writes those before it
-if slot - now > horizon then return {0, slot - now} end
-redis.call('HSET', KEYS[1], 'next', string.format('%.0f', slot + spacing))
-if share > 0 then redis.call('HSET', KEYS[1], 'inbound', string.format('%.0f', slot + spacing / share)) end
-return {string.format('%.0f', slot), slot - now}
-"""
-
-_ENTER = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local slot, late = tonumber(ARGV[1]), tonumber(ARGV[2])
-local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
-if now < held then return -1 end
-if now > slot + late then return -1 end
-if redis.call('HEXISTS', KEYS[1], 'next') == 0 then return -1 end
-return math.max(0, slot - now)
-"""
-
-_HOLD = """
-local time = redis.call('TIME')
-local release = time[1] * 1000000 + time[2] + tonumber(ARGV[1])
-local held = tonumber(redis.call('HGET', KEYS[1], 'held') or 0)
-if release > held then redis.call("HSET", KEYS[1], "held", string.format("%.0f", release)) end
-"""
 
 
 @dataclass(frozen=True)
@@ -87,9 +55,14 @@ class Pace:
         self._spacing = int(1_000_000 * SPACING_MARGIN / requests_per_second)
         # A limit below one request per second needs a horizon that reaches its next slot.
         self._horizon = max(int(HORIZON_SECONDS * 1_000_000), self._spacing)
-        self._reserve: Callable[..., Any] = store.register_script(_RESERVE)
-        self._enter: Callable[..., Any] = store.register_script(_ENTER)
-        self._hold: Callable[..., Any] = store.register_script(_HOLD)
+        self._limit = requests_per_second
+        self._reserve: Callable[..., Any] = store.register_script(scripts.RESERVE)
+        self._enter: Callable[..., Any] = store.register_script(scripts.ENTER)
+        self._hold: Callable[..., Any] = store.register_script(scripts.HOLD)
+        self._lower: Callable[..., Any] = store.register_script(scripts.LOWER)
+        self._unavailable: Callable[..., Any] = store.register_script(scripts.UNAVAILABLE)
+        self._slow_start: Callable[..., Any] = store.register_script(scripts.SLOW_START)
+        self._share: Callable[..., Any] = store.register_script(scripts.SHARE)
 
     def reserve(
         self, *, given_up: Slot | None = None, inbound: bool = False, lead_seconds: float = LEAD_SECONDS
@@ -123,6 +96,22 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """Nobody sends for this long: PEMS's Retry-After, shared by the fleet."""
         self._run(self._hold, [int(seconds * 1e6)])
+
+    def lower(self) -> bool:
+        """PEMS said 429: half of the present pace from now on, at most once in 10 s. False: it was halved just before."""
+        return bool(self._run(self._lower, []))
+
+    def unavailable(self) -> bool:
+        """PEMS answered a request with 503. The third within 10 s lowers the pace; True when this one did."""
+        return bool(self._run(self._unavailable, []))
+
+    def slow_start(self) -> None:
+        """From now on 10 % of the limit, 20 % after 2 s, 40 % after 4 s, 80 % after 6 s, all of it after 8 s."""
+        self._run(self._slow_start, [])
+
+    def rate(self) -> float:
+        """Requests per second allowed at this moment, were nothing held: the limit, or less while it is lowered."""
+        return self._limit * float(self._run(self._share, []))
 
     def wait(self, *, inbound: bool = False, patience_seconds: float = 60.0) -> bool:
         """Reserve and enter a slot, however many tries it takes. False when none came within the patience."""

@@ -112,7 +112,7 @@ def send(session: requests.Session, request: requests.Request, *, total_seconds:
             _cut_after(session, str(prepared.url), total_seconds),
             session.send(prepared, stream=True, timeout=timeout, allow_redirects=False) as response,
         ):
-            crashpoints.reached("after_applied")
+            crashpoints.reached("after_applied", str(request.url).rpartition("/")[2])
             content = _read(response, deadline)
             return Answer(response.status_code, content, response.headers.get("Retry-After"))
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import IntegrityError
 
-from pems_sync import events, proof
+from pems_sync import crashpoints, events, proof
 from pems_sync.client.base import PemsRecord
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import Modification, Organization, Record
@@ -71,8 +71,10 @@ def _store(organization: Organization, news: Sequence[PemsRecord], keys: Mapping
     with unit_of_work() as work:
         shelf = shelf_for(keys[row.pfa_id] for row in news if row.pfa_id in keys)
         _see(work, shelf, [row for row in news if row.pfa_id in keys])
-        fresh = [row for row in news if row.pfa_id not in keys]
-        return _create(organization, fresh) + len(shelf.moved)
+        changed = _create(organization, [row for row in news if row.pfa_id not in keys]) + len(shelf.moved)
+        crashpoints.reached("before_apply_commit", *(row.pfa_id for row in news))
+    crashpoints.reached("after_apply_commit", *(row.pfa_id for row in news))
+    return changed
 
 
 def _create(organization: Organization, rows: Sequence[PemsRecord]) -> int:
@@ -145,7 +147,7 @@ def bury(record_ids: Sequence[int]) -> int:
 
 
 @deadlock_retried
-def revive(record: Record, shown: PemsRecord) -> None:
+def revive(record: Record, shown: PemsRecord, *, actor: str) -> None:
     """PEMS shows a record at the very version it was given up at here. Only on a read of its own, made just now: a page
     may be older than the tombstone, and changes nothing."""
     with unit_of_work() as work:
@@ -154,7 +156,7 @@ def revive(record: Record, shown: PemsRecord) -> None:
                 Record.objects.filter(pk=kept.pk).update(deleted_at=None)
                 work.record(
                     events.RecordRevived(
-                        organization_id=kept.organization_id, actor="reconcile", pfa_id=kept.pfa_id,
+                        organization_id=kept.organization_id, actor=actor, pfa_id=kept.pfa_id,
                         after={"version": kept.version},
                     )
                 )  # fmt: skip

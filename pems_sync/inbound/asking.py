@@ -16,6 +16,7 @@ from pems_sync.journal import unit_of_work
 from pems_sync.models import InboundState, Job, Membership, NamedRead, Organization
 from pems_sync.models.job import JobKind
 from pems_sync.scheduling import may_read
+from pems_sync.services import breaking
 
 PULLS_AT_ONCE = 3
 """In the whole fleet, so that pulls never take every place of the control worker."""
@@ -35,7 +36,8 @@ def due() -> list[Organization]:
 
 def _readable() -> QuerySet[Organization]:
     rested = Q(connection__held_until=None) | Q(connection__held_until__lte=Now())
-    return Organization.objects.filter(rested, connection__paused_at=None)
+    let_through = breaking.letting_through(Now(), prefix="connection__")
+    return Organization.objects.filter(rested, let_through, connection__paused_at=None)
 
 
 def take_turn(organization: Organization) -> bool:

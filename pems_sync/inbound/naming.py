@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from django.utils import timezone
-
+from pems_sync import crashpoints
 from pems_sync.client.base import Missing, PemsRecord, ReadFailed
-from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
+from pems_sync.clock import database_now
 from pems_sync.errors import PemsUnavailableError
 from pems_sync.inbound import runs
-from pems_sync.inbound.applying import apply, mark_gone
+from pems_sync.inbound.applying import apply, mark_gone, revive
 from pems_sync.inbound.echoes import sort_out
 from pems_sync.inbound.pages import Reader
 from pems_sync.inbound.pulling import carry_out
 from pems_sync.inbound.runs import Run
 from pems_sync.models import NamedRead, Organization, Record
+from pems_sync.turns import Turns
 
 MOST_SINGLE = 20
 """More names than these are cheaper by one pull of what changed."""
@@ -29,10 +29,8 @@ UNTIL_SETTLED = timedelta(seconds=1)
 def refresh(record: Record) -> None:
     """Read one record and store it forward: it was confirmed without being shown."""
     organization = record.organization
-    client, pace = client_for(organization.connection), pace_for(organization.connection)
-    if not pace.wait(patience_seconds=10):
-        return
-    found = client.read(organization_code=organization.code, pfa_id=record.pfa_id)
+    turns = Turns.of(organization.connection)
+    found = turns.read(organization_code=organization.code, pfa_id=record.pfa_id, patience_seconds=10)
     if isinstance(found, PemsRecord):
         apply(organization, [found])
         Record.objects.filter(pk=record.pk, version__lte=found.version).update(read_due_at=None)
@@ -66,7 +64,7 @@ def read_named(organization: Organization) -> None:
 
 def _worth_reading(organization: Organization) -> list[NamedRead]:
     """Without those that name a write of ours, whose answer has shown the record, or is about to."""
-    found = sort_out(organization, NamedRead.objects.filter(organization=organization, named_at__lte=timezone.now()))
+    found = sort_out(organization, NamedRead.objects.filter(organization=organization, named_at__lte=database_now()))
     _forget(found.echoes)
     _put_off(found.early, UNTIL_SETTLED)
     return found.news
@@ -74,11 +72,12 @@ def _worth_reading(organization: Organization) -> list[NamedRead]:
 
 def _read_singly(run: Run, names: Sequence[NamedRead]) -> list[NamedRead]:
     """Those whose answer could not be understood: a page skips a broken row, and tells its reason."""
-    reader = Reader.of(run.organization)
+    reader = Reader.of(run.organization, keep=run.renew)
     left: list[NamedRead] = []
     for position, name in enumerate(names):
-        run.renew()
+        crashpoints.reached("before_named_read", name.pfa_id)
         found = reader.one(name.pfa_id)
+        crashpoints.reached("after_named_read", name.pfa_id)
         if isinstance(found, ReadFailed) and found.fault is not None:
             _put_off(names[position:])
             return []
@@ -90,11 +89,15 @@ def _read_singly(run: Run, names: Sequence[NamedRead]) -> list[NamedRead]:
 
 
 def _take_in(organization: Organization, name: NamedRead, found: PemsRecord | Missing) -> None:
+    records = Record.objects.for_organization(organization).filter(pfa_id=name.pfa_id)
     if isinstance(found, PemsRecord):
         apply(organization, [found])
+        for record in records.filter(deleted_at__lte=name.named_at, version=found.version):
+            revive(record, found, actor="inbound")
     else:
-        for record in Record.objects.for_organization(organization).present().filter(pfa_id=name.pfa_id):
+        for record in records.present():
             mark_gone(record)
+    crashpoints.reached("before_forget", name.pfa_id)
     _forget([name])
 
 
@@ -119,4 +122,4 @@ def _forget(names: Sequence[NamedRead]) -> None:
 
 def _put_off(names: Sequence[NamedRead], wait: timedelta = PUT_OFF) -> None:
     """They cannot be read now: not again at once."""
-    NamedRead.objects.filter(pk__in=[name.pk for name in names]).update(named_at=timezone.now() + wait)
+    NamedRead.objects.filter(pk__in=[name.pk for name in names]).update(named_at=database_now() + wait)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from time import sleep
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
@@ -15,15 +15,17 @@ from pems_sync.client.connect import client_for, pace_for
 from pems_sync.client.pace import Pace
 from pems_sync.errors import PemsUnavailableError
 from pems_sync.models import Modification, Organization
-from pems_sync.services import connections
 from pems_sync.states import State
+from pems_sync.turns import NO_ROOM, MaintenanceNow, NotAsked, Turns
+
+Shown = TypeVar("Shown")
 
 log = structlog.get_logger(__name__)
 
 PAGE_ROWS = 1000
 TRIES_PER_PAGE = 5
-LONGEST_WAIT_SECONDS = 20.0
-"""For a slot of the pace, within one try."""
+WAITS, WAIT_SECONDS = 4, 5.0
+"""For a slot of the pace, within one try; the lease is renewed before each of them."""
 LONGEST_PAUSE_SECONDS = 10.0
 _PAUSES = (FaultKind.CREDENTIALS, FaultKind.ADDRESS)
 
@@ -38,63 +40,80 @@ class PageFailedError(PemsUnavailableError):
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads for one organization."""
+    """Reads for one organization. `keep` renews the lease they are made under, before whatever may take long."""
 
     organization: Organization
     client: PemsClient
     pace: Pace
+    keep: Callable[[], None] = lambda: None
 
     @classmethod
-    def of(cls, organization: Organization) -> Self:
+    def of(cls, organization: Organization, *, keep: Callable[[], None] = lambda: None) -> Self:
         """Raises SecretsUnavailableError."""
         connection = organization.connection
-        return cls(organization, client_for(connection), pace_for(connection))
+        return cls(organization, client_for(connection), pace_for(connection), keep)
 
-    def page(
-        self, *, since: datetime | None = None, cursor: str = "", before_each_try: Callable[[], None] = lambda: None
-    ) -> Page:
+    def page(self, *, since: datetime | None = None, cursor: str = "") -> Page:
         """Raises PageFailedError when five tries brought none, or at once where trying again is no use."""
-        failed = ReadFailed(None, "the pace had no room")
+        failed: ReadFailed = NO_ROOM
         for attempt in range(TRIES_PER_PAGE):
-            before_each_try()
-            if not self._enter():
-                continue
-            page = self.client.page(
-                organization_code=self.organization.code, updated_since=since, cursor=cursor or None, limit=PAGE_ROWS
-            )
+            page = self._in_turn(
+                lambda inbound: self._turns().page(
+                    organization_code=self.organization.code, updated_since=since, cursor=cursor or None,
+                    limit=PAGE_ROWS, patience_seconds=WAIT_SECONDS, inbound=inbound,
+                )
+            )  # fmt: skip
             if isinstance(page, Page):
-                connections.answered(self.organization.connection)
                 return page
             failed = page
-            self._note(failed)
-            if failed.fault is not None and failed.fault.kind in _PAUSES:
+            if failed is NO_ROOM:
+                continue
+            self._tell(failed)
+            if _is_no_use(failed):
                 break
             sleep(min(2.0**attempt, LONGEST_PAUSE_SECONDS))
         raise self._error(failed)
 
     def one(self, pfa_id: str) -> ReadResult:
         """A single record, read now."""
-        if not self._enter():
-            return ReadFailed(None, "the pace had no room")
-        found = self.client.read(organization_code=self.organization.code, pfa_id=pfa_id)
+        found = self._in_turn(
+            lambda inbound: self._turns().read(
+                organization_code=self.organization.code, pfa_id=pfa_id, patience_seconds=WAIT_SECONDS, inbound=inbound
+            )
+        )
         if isinstance(found, ReadFailed):
-            self._note(found)
-        else:
-            connections.answered(self.organization.connection)
+            self._tell(found)
         return found
 
-    def _enter(self) -> bool:
-        """While edits wait, inbound takes at most a fifth of the pace."""
-        rows = Modification.objects.filter(organization__connection=self.organization.connection_id)
-        edits_wait = rows.filter(state=State.QUEUED).exists()
-        return self.pace.wait(inbound=edits_wait, patience_seconds=LONGEST_WAIT_SECONDS)
+    def _in_turn(self, request: Callable[[bool], Shown]) -> Shown | ReadFailed:
+        """Asked again while there is no slot, under a lease that is renewed before each wait and after the request."""
+        for _ in range(WAITS):
+            self.keep()
+            found = request(self._edits_wait())
+            if found is not NO_ROOM:
+                self.keep()
+                return found
+        return NO_ROOM
 
-    def _note(self, failed: ReadFailed) -> None:
+    def _turns(self) -> Turns:
+        return Turns(self.organization.connection, self.client, self.pace)
+
+    def _edits_wait(self) -> bool:
+        """Then inbound takes at most a fifth of the pace."""
+        rows = Modification.objects.filter(organization__connection=self.organization.connection_id)
+        return rows.filter(state=State.QUEUED).exists()
+
+    def _tell(self, failed: ReadFailed) -> None:
         log.warning("read_failed", organization=self.organization.slug, reason=failed.message)
-        if failed.fault is not None:
-            connections.faulted(self.organization.connection, failed.fault)
 
     def _error(self, failed: ReadFailed) -> PageFailedError:
         where = self.organization.connection.base_url
         advice = f"Check that PEMS runs at {where}, then pull again."
+        if isinstance(failed, MaintenanceNow):
+            advice = "It is pulled when the window ends."
         return PageFailedError(f"{self.organization.slug}: {failed.message}. {advice}", failed.fault)
+
+
+def _is_no_use(failed: ReadFailed) -> bool:
+    """Whether trying again at once changes nothing."""
+    return isinstance(failed, NotAsked) or (failed.fault is not None and failed.fault.kind in _PAUSES)

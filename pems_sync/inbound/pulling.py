@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from pems_sync import crashpoints
 from pems_sync.client.base import Page
 from pems_sync.client.pace import PaceUnavailableError
 from pems_sync.client.secrets import SecretsUnavailableError
@@ -38,7 +39,7 @@ def carry_out(run: Run, *, author_id: int | None = None, full: bool = False, qui
     turned = 0
     try:
         runs.begin(run, full=full, author_id=author_id, quiet=quiet)
-        reader = Reader.of(run.organization)
+        reader = Reader.of(run.organization, keep=run.renew)
         while not _turn_page(run, reader):
             turned += 1
         runs.end(run)
@@ -54,12 +55,15 @@ def carry_out(run: Run, *, author_id: int | None = None, full: bool = False, qui
 
 def _turn_page(run: Run, reader: Reader) -> bool:
     """One page, from request to saved cursor. Whether it was the last."""
-    page = reader.page(since=run.since, cursor=run.cursor, before_each_try=run.renew)
+    crashpoints.reached("before_page", run.organization.code)
+    page = reader.page(since=run.since, cursor=run.cursor)
+    crashpoints.reached("after_page", run.organization.code)
     runs.fix_upper_bound(run, page)
     run.total = page.total
     run.pulled.changed += apply(run.organization, page.records)
     _count(run, page)
     run.save_page(page)
+    crashpoints.reached("after_cursor", run.organization.code)
     if page.next_cursor is None or page.next_cursor == run.cursor or _is_beyond(run, page):
         return True
     run.cursor = page.next_cursor

@@ -10,20 +10,23 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
-from pems_sync import events
+from pems_sync import crashpoints, events
 from pems_sync.client.base import BrokenRow, Page
 from pems_sync.clock import database_now
 from pems_sync.inbound import tombstones
-from pems_sync.inbound.pages import LONGEST_PAUSE_SECONDS, LONGEST_WAIT_SECONDS
+from pems_sync.inbound.pages import LONGEST_PAUSE_SECONDS, WAIT_SECONDS
 from pems_sync.journal import UnitOfWork, deadlock_retried, unit_of_work
 from pems_sync.models import InboundState, Job, Organization
 from pems_sync.models.job import JobKind
+from pems_sync.services.reopening import swept
 
 MOST_BROKEN = 200
-_BEYOND_A_REQUEST = timedelta(seconds=LONGEST_WAIT_SECONDS + LONGEST_PAUSE_SECONDS + 10)
-"""A lease outlives one try: the wait for a slot, the request, the pause after it or the rows of its page."""
+_BEYOND_A_REQUEST = timedelta(seconds=WAIT_SECONDS + LONGEST_PAUSE_SECONDS)
+"""A lease outlives a wait for a slot and the request after it; renewed then, it outlives a pause, or the rows of a page. Short,
+because nobody else pulls before the lease of a worker that was killed has ended."""
 _CLOCKS_APART = timedelta(minutes=5)
 """Where PEMS does not say its time, ours stands for it, less what the two clocks may differ by."""
+_SWEEP_AGAIN = timedelta(minutes=1)
 _CHANCE = random.SystemRandom()
 
 
@@ -147,9 +150,15 @@ def end(run: Run) -> None:
         if counted is not None:
             tombstones.conclude(work, state, counted)
         _close(work, state, run, failure="")
+        crashpoints.reached("before_run_end", run.organization.code)
+    crashpoints.reached("after_run_end", run.organization.code)
     run.ended = True
     if counted is not None:
         tombstones.bury(run.organization, counted)
+        if run.began_at is not None:
+            tombstones.doubt(run.organization, run.sighted, since=run.began_at)
+        if counted.complete and run.began_at is not None:
+            swept(run.organization, since=run.began_at)
 
 
 def _may_count(run: Run) -> bool:
@@ -163,7 +172,9 @@ def _broken_now(run: Run, before: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _plan(state: InboundState, run: Run, now: datetime, counted: tombstones.Counted | None) -> None:
-    if state.sweep_due_at is None or (counted is not None and counted.complete):
+    if Organization.objects.filter(pk=run.organization.pk).exclude(restored_at=None).exists():
+        state.sweep_due_at = now + _SWEEP_AGAIN  # until one has ended for which nothing has to wait any more
+    elif state.sweep_due_at is None or (counted is not None and counted.complete):
         state.sweep_due_at = next_sweep(now, settings.SWEEP_HOUR_UTC, _CHANCE.random())
     elif run.is_sweep:
         state.sweep_due_at = now + timedelta(hours=1)  # a partial one does not count

@@ -7,6 +7,7 @@ has; where PEMS does not say, when the sweep before saw as many.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from django.db import connection
@@ -14,7 +15,7 @@ from django.db import connection
 from pems_sync import events
 from pems_sync.inbound.applying import bury as bury_some
 from pems_sync.journal import UnitOfWork
-from pems_sync.models import InboundState, Organization, Record
+from pems_sync.models import InboundState, NamedRead, Organization, Record
 from pems_sync.services.settlement import portions
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,14 @@ def count(organization: Organization, sighted: set[str], total: int | None) -> C
             for statement in (_MISSED, _SEEN_AGAIN):
                 cursor.execute(statement, [organization.pk, list(sighted)])
     return Counted(len(sighted), complete, total is not None, [])
+
+
+def doubt(organization: Organization, sighted: set[str], *, since: datetime) -> None:
+    """Records given up here before the sweep began, which it showed all the same: PEMS said "no such record" when there was
+    one. A read of its own decides on each (naming.py): a page proves nothing against a tombstone."""
+    buried = Record.objects.for_organization(organization).filter(deleted_at__lt=since).values_list("pfa_id", flat=True)
+    doubtful = [NamedRead(organization=organization, pfa_id=pfa_id) for pfa_id in sorted(sighted.intersection(buried))]
+    NamedRead.objects.bulk_create(doubtful, ignore_conflicts=True)
 
 
 def conclude(work: UnitOfWork, state: InboundState, counted: Counted) -> None:

@@ -6,16 +6,17 @@ from pems_sync.models.inbound import InboundState, NamedRead, WebhookEvent
 from pems_sync.models.job import IdempotentRequest, Job
 from pems_sync.models.journal import JournalEntry, JournalHead
 from pems_sync.models.modification import Modification
-from pems_sync.models.organization import Connection, Membership, Organization
+from pems_sync.models.organization import Connection, MaintenanceWindow, Membership, Organization
 from pems_sync.models.policy import FieldPolicy
 from pems_sync.models.record import Record, RecordVersion
-from pems_sync.models.tally import HourTally
+from pems_sync.models.tally import Conservation, HourTally
 
 __all__ = [
     "Approval",
     "Attempt",
     "AttemptOutcome",
     "Connection",
+    "Conservation",
     "FieldPolicy",
     "HourTally",
     "IdempotentRequest",
@@ -23,6 +24,7 @@ __all__ = [
     "Job",
     "JournalEntry",
     "JournalHead",
+    "MaintenanceWindow",
     "Membership",
     "Modification",
     "NamedRead",

@@ -46,6 +46,22 @@ class Dialect(models.TextChoices):
     GATEWAY = "gateway"
 
 
+class Breaker(models.TextChoices):
+    """Whether requests go to a connection (D10): all of them, none, or one canary at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class BreakerOverride(models.TextChoices):
+    """What a person has ordered, whatever PEMS answers; empty: the machine decides."""
+
+    NONE = ""
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 class Connection(models.Model):
     """One PEMS endpoint. Its organizations share its limit of requests per second."""
 
@@ -64,8 +80,22 @@ class Connection(models.Model):
     paused_reason = models.CharField(max_length=500, blank=True, default="")
     held_until = models.DateTimeField(null=True, blank=True, help_text="Retry-After of PEMS, or rest after faults")
     held_reason = models.CharField(max_length=500, blank=True, default="")
+    # Nothing reads it: the breaker took its place. Workers of the release before still write it.
     fault_streak = models.PositiveIntegerField(default=0, help_text="connection faults since the last answer")
     batch_absent_until = models.DateTimeField(null=True, blank=True)
+
+    breaker = models.CharField(max_length=12, choices=Breaker, default=Breaker.CLOSED, db_default=Breaker.CLOSED)
+    breaker_since = models.DateTimeField(null=True, blank=True, help_text="when it came into this state")
+    breaker_reason = models.CharField(max_length=500, blank=True, default="", db_default="")
+    breaker_probe_at = models.DateTimeField(null=True, blank=True, help_text="open: when the next canary may go")
+    breaker_canary = models.UUIDField(
+        null=True, blank=True, help_text="half open: the delivery, or the read, that is the canary"
+    )
+    breaker_trips = models.PositiveIntegerField(default=0, db_default=0, help_text="canaries lost since it opened")
+    breaker_override = models.CharField(
+        max_length=8, choices=BreakerOverride, blank=True, default="", db_default="", help_text="a person's order"
+    )
+    breaker_override_reason = models.CharField(max_length=500, blank=True, default="", db_default="")
 
     class Meta:
         constraints = [
@@ -75,6 +105,33 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+
+class MaintenanceWindow(models.Model):
+    """A time, once or again and again, in which nothing is sent to a connection, reads included."""
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="windows")
+    name = models.CharField(max_length=100, help_text="what planners and support read as the reason")
+    timezone = models.CharField(max_length=64, default="UTC", help_text="of its days and times, as in `Europe/Berlin`")
+    weekdays = ArrayField(
+        models.PositiveSmallIntegerField(), blank=True, default=list, help_text="0 Monday … 6 Sunday; empty: every day"
+    )
+    starts = models.TimeField(help_text="local time of its beginning")
+    minutes = models.PositiveIntegerField(help_text="how long it lasts; it may reach into the next day")
+    first_day = models.DateField(null=True, blank=True, help_text="empty: from now on")
+    last_day = models.DateField(null=True, blank=True, help_text="of its beginnings; empty: for ever")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(minutes__range=(1, 7 * 24 * 60)), name="window_of_at_most_a_week"),
+            models.CheckConstraint(
+                condition=Q(first_day=None) | Q(last_day=None) | Q(last_day__gte=F("first_day")),
+                name="window_days_in_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Organization(models.Model):
@@ -100,6 +157,10 @@ class Organization(models.Model):
     )
     second_approval = models.BooleanField(
         default=False, help_text="above the threshold, resolutions and rollbacks need another person's approval"
+    )
+
+    restored_at = models.DateTimeField(
+        null=True, blank=True, help_text="restored from a backup then: nothing is sent until a full sweep has ended"
     )
 
     class Meta:

@@ -32,6 +32,7 @@ class HourTally(models.Model):
 
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="tallies")
     hour = models.DateTimeField()
+    committed = models.PositiveIntegerField(default=0, db_default=0, help_text="accepted edits, however they end (I2)")
     confirmed = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
     conflicts = models.PositiveIntegerField(default=0)
@@ -40,3 +41,14 @@ class HourTally(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "hour"], name="tally_once_per_hour")]
+
+
+class Conservation(models.Model):
+    """The last look at I2: whether every edit an organization has accepted is accounted for."""
+
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="conservation")
+    checked_at = models.DateTimeField()
+    committed = models.PositiveBigIntegerField(help_text="accepted, by the tallies written with the journal")
+    by_state = models.JSONField(help_text="committed modifications by state, as the rows say")
+    difference = models.BigIntegerField(help_text="committed less the sum of by_state: anything but 0 is an alarm")
+    off_since = models.DateTimeField(null=True, help_text="since when the difference is not 0")

@@ -1,52 +1,89 @@
-"""The connection's own troubles: resting after faults, pausing on refused credentials, remembering a missing batch call."""
+"""The connection's own troubles: what the breaker learns of each request, resting, pausing on refused credentials, and
+remembering a missing batch call."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import structlog
-from django.db.models import F
+from django.conf import settings
 
-from pems_sync import events
-from pems_sync.client.base import Fault, FaultKind
+from pems_sync import events, scheduling
+from pems_sync.client.base import Fault, FaultKind, Outcome, ReadFailed, Unknown
+from pems_sync.client.breaker import Seen
 from pems_sync.client.secrets import SecretsUnavailableError, secrets
 from pems_sync.clock import database_now
 from pems_sync.journal import unit_of_work
 from pems_sync.models import Connection, Organization
-from pems_sync.retry import fault_delay_seconds
+from pems_sync.models.organization import Breaker
+from pems_sync.services import breaking
 
 log = structlog.get_logger(__name__)
 
 BATCH_ABSENT_FOR = timedelta(hours=1)
+FAULT_WAIT_SECONDS = 1.0
+"""Of the rows of a failed request, and of everybody after one that did not reach PEMS, until the breaker opens."""
+_MARGIN_SECONDS = 5.0
+
+
+def let_through(connection: Connection, *, within_seconds: float) -> bool:
+    """Before a read that takes its slot within this time: whether it may go. While the breaker is not closed one read at a
+    time goes ahead as the canary, and only where no edit can go in its place; `connection` then says so until its outcome
+    is told, or it is given back."""
+    connection.refresh_from_db(fields=breaking.FIELDS)
+    if breaking.state_of(connection) is Breaker.CLOSED:
+        return True
+    if not breaking.lets_through(connection, database_now()) or scheduling.anything_to_send(connection):
+        return False
+    patience_seconds = within_seconds + float(settings.PEMS_REQUEST_TIMEOUT) + _MARGIN_SECONDS
+    return breaking.take_canary(connection, uuid4(), patience_seconds=patience_seconds)
+
+
+def unread(connection: Connection, failed: ReadFailed) -> None:
+    """A read without a fault that found nothing."""
+    if failed.answered:
+        answered(connection)
+    else:
+        breaking.saw(connection, Seen.FAILED, failed.message.partition(":")[0])  # what follows may be a value
+
+
+def replied(connection: Connection, outcomes: tuple[Outcome, ...]) -> None:
+    """What came of a write that was sent. Nothing in it could be understood: then PEMS did not answer."""
+    if all(isinstance(outcome, Unknown) for outcome in outcomes):
+        first = outcomes[0]
+        breaking.saw(connection, Seen.FAILED, first.cause if isinstance(first, Unknown) else "")
+    else:
+        answered(connection)
 
 
 def answered(connection: Connection) -> None:
-    """PEMS spoke: a series of faults is over."""
-    if connection.fault_streak:
-        Connection.objects.filter(pk=connection.pk).update(fault_streak=0, held_until=None, held_reason="")
-        connection.fault_streak = 0
+    """PEMS spoke, whatever it said."""
+    breaking.saw(connection, Seen.ANSWERED)
 
 
 def faulted(connection: Connection, fault: Fault) -> float:
     """Note a fault. Returns the seconds its rows shall wait; the connection rests where that is right.
 
-    Credentials and address: paused until a person resumes (D12). Throttled: everybody honours Retry-After (D11).
-    Unreachable: rests 1, 2, 4, 5 … seconds. Unavailable: rests for its Retry-After, or from the third in a row on.
+    Credentials and address: paused until a person resumes (D12). Throttled: everybody honours Retry-After (D11), and the
+    breaker takes it for the answer it is. Unavailable: honoured as well. Unreachable: rests a second.
     """
+    wait = FAULT_WAIT_SECONDS if fault.retry_after_seconds is None else fault.retry_after_seconds
     if fault.kind in (FaultKind.CREDENTIALS, FaultKind.ADDRESS):
+        breaking.give_back(connection)
         _pause(connection, fault)
-        return 1.0
-    Connection.objects.filter(pk=connection.pk).update(fault_streak=F("fault_streak") + 1)
-    connection.refresh_from_db(fields=["fault_streak"])
-    wait = (
-        fault.retry_after_seconds
-        if fault.retry_after_seconds is not None
-        else fault_delay_seconds(connection.fault_streak)
-    )
-    brief = fault.kind is FaultKind.UNAVAILABLE and fault.retry_after_seconds is None and connection.fault_streak < 3
-    if not brief:
+        return FAULT_WAIT_SECONDS
+    breaking.saw(connection, _SEEN[fault.kind], fault.message)
+    if fault.kind is not FaultKind.UNAVAILABLE or fault.retry_after_seconds is not None:
         rest(connection, seconds=wait, reason=fault.message)
-    return max(wait, 1.0)
+    return max(wait, FAULT_WAIT_SECONDS)
+
+
+_SEEN = {
+    FaultKind.THROTTLED: Seen.ANSWERED,
+    FaultKind.UNAVAILABLE: Seen.FAILED,
+    FaultKind.UNREACHABLE: Seen.UNREACHED,
+}
 
 
 def rest(connection: Connection, *, seconds: float, reason: str) -> None:

@@ -197,7 +197,7 @@ def resume(*, organization: Organization, user: AbstractBaseUser) -> None:
     with unit_of_work() as work:
         Organization.objects.filter(pk=organization.pk).update(paused_at=None, paused_reason="")
         Connection.objects.filter(pk=organization.connection_id).update(
-            paused_at=None, paused_reason="", held_until=None, held_reason="", fault_streak=0
+            paused_at=None, paused_reason="", held_until=None, held_reason=""
         )
         work.record(events.QueueResumed(organization_id=organization.pk, actor=user.get_username()))
     dispatch.ring(organization.connection_id)

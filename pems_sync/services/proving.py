@@ -10,11 +10,13 @@ from django.conf import settings
 
 from pems_sync import events
 from pems_sync.client.base import Gone, PemsRecord
+from pems_sync.client.breaker import burns
 from pems_sync.drift import ConflictKind
 from pems_sync.journal import deadlock_retried, unit_of_work
 from pems_sync.models import Attempt, Modification
 from pems_sync.models.attempt import OutcomeKind
 from pems_sync.models.modification import ReadBackFor
+from pems_sync.models.organization import Breaker
 from pems_sync.services.rebasing import advance, is_under_way
 from pems_sync.services.settlement import Note, Settlement, bury_record
 from pems_sync.services.settling import burn
@@ -31,12 +33,19 @@ def take(ids: Sequence[UUID], *, total_seconds: float) -> list[Modification]:
     with unit_of_work() as work:
         due = Modification.objects.provable(work.now).select_related("organization__connection", "authorised_by")
         rows = list(due.filter(pk__in=ids).order_by("pk").select_for_update(skip_locked=True, of=("self",)))
-        lease = work.now + timedelta(seconds=20 + total_seconds * min(len(rows), 3))
+        lease = work.now + timedelta(seconds=settings.CLAIM_LEASE_SECONDS + total_seconds * min(len(rows), 3))
         for row in rows:
             row.lease_epoch, row.lease_until = row.lease_epoch + 1, lease
         columns = [{"pk": row.pk, "lease_epoch": row.lease_epoch, "lease_until": lease} for row in rows]
         Modification.objects.all().update_each(columns)
     return rows
+
+
+def leave(rows: Sequence[Modification]) -> None:
+    """PEMS may not be asked now: they stay due, and nothing is journalled however often that happens."""
+    for row in rows:
+        mine = Modification.objects.filter(pk=row.pk, lease_epoch=row.lease_epoch, state__in=sorted(JUDGED))
+        mine.update(lease_until=None)
 
 
 @deadlock_retried
@@ -68,10 +77,23 @@ def not_landed_yet(settlement: Settlement, row: Modification) -> None:
     moves = settlement.moves
     if row.state == State.DEAD:
         _as_wished(settlement, row, still_exposed=True)
-    elif row.organization.connection.guarded:
-        burn(moves, row, error=row.error_message or "PEMS did not apply it")
-    else:
+    elif not row.organization.connection.guarded:
         _ask(settlement, row, ConflictKind.OVERTAKEN)
+    elif row.started_at is None:
+        requeue(moves, row, actor="worker", why="PEMS is where it was when the backup was taken")
+        row.not_before, row.waits_for = None, ""
+        moves.ring(row)
+    else:
+        burn(moves, row, error=row.error_message or "PEMS did not apply it", burnt=_burns(row))
+
+
+def _burns(row: Modification) -> bool:
+    """Whether its last try counts: not where it may never have been made, after a restore from a backup, or where the
+    breaker says that the connection was in trouble."""
+    connection = row.organization.connection
+    return burns(
+        started_at=row.started_at, is_closed=connection.breaker == Breaker.CLOSED, since=connection.breaker_since
+    )
 
 
 def not_landed(settlement: Settlement, row: Modification) -> None:
@@ -80,7 +102,7 @@ def not_landed(settlement: Settlement, row: Modification) -> None:
     if row.state == State.DEAD:
         _as_wished(settlement, row, still_exposed=False)
         return
-    row.attempts += 1
+    row.attempts += _burns(row)
     advance(settlement.moves, row, settlement.record_of(row), actor="worker")
     if row.state in IN_FLIGHT:
         requeue(settlement.moves, row, actor="worker", why="another write came first, in other fields")

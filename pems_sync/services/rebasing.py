@@ -21,8 +21,9 @@ from pems_sync.states import IN_FLIGHT, State
 
 
 def is_under_way(row: Modification) -> bool:
-    """In flight, or queued again while its first request may still land."""
-    return row.state in IN_FLIGHT or (row.state == State.QUEUED and row.exposed)
+    """In flight, or queued again while its first request may still land. What is exposed behind a head was restored from a
+    backup, and is looked at when its turn comes."""
+    return row.state in IN_FLIGHT or (row.state == State.QUEUED and row.exposed and row.is_head)
 
 
 def rebase_open(
@@ -45,17 +46,36 @@ def rebase_open(
 def _rebase(moves: Moves, row: Modification, record: Record, head: Modification | None, actor: str) -> None:
     if row.state not in (State.DRAFT, State.QUEUED):
         return
+    if row.exposed:
+        if head is None or not _came_before(head, row, record):
+            return  # it goes as it was, at its version, or PEMS shows that it has been there
+        row.exposed = False
+        moves.keep(row)
     if head is not None and _made_after(head, row):
         _take_own_values(moves, row, head, record)
+        if row.state == State.QUEUED and not row.exposed and _is_there(row, record):
+            confirm(moves, row, version=record.version, actor=actor, how="converged")
+            return
     if row.state == State.DRAFT:
         _warn(moves, row, record, actor)
     else:
         advance_alone(moves, row, record, actor=actor)
 
 
+def _came_before(head: Modification, row: Modification, record: Record) -> bool:
+    """The one version that PEMS made since both were restored is the head's own write: the row behind it was never sent."""
+    is_next = record.version == head.confirmed_version == head.expected_version + 1
+    return is_next and row.expected_version == head.expected_version
+
+
 def _made_after(head: Modification, row: Modification) -> bool:
     """By the same author, who had committed the head already. A dead letter sent again later is older than that."""
     return head.author_id == row.author_id and head.committed_at is not None and row.saved_at > head.committed_at
+
+
+def _is_there(row: Modification, record: Record) -> bool:
+    """The head brought all of it: the same was asked for twice, as by a person whose first answer was lost."""
+    return record.deleted_at is None and all(record.fields.get(name) == value for name, value in row.changes.items())
 
 
 def _take_own_values(moves: Moves, row: Modification, head: Modification, record: Record) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from pems_sync import dispatch, events
+from pems_sync import crashpoints, dispatch, events
 from pems_sync.clock import database_now
 from pems_sync.drift import base_for
 from pems_sync.errors import DomainError, InvalidChangesError, NotFoundError, UnknownVersionError
@@ -139,6 +139,8 @@ def _carry_out(order: _Order) -> Committed:
         )  # fmt: skip
         row = restoring_edit(work, membership.organization, record, made.changes, order.author, order.reason)
         queue_restoring(work, {record.pk: record}, [row], job=job, authorised_by=membership.user)
+        crashpoints.reached("before_rollback_commit", record.pfa_id)
+    crashpoints.reached("after_rollback_commit", record.pfa_id)
     return Committed(job, 1)
 
 

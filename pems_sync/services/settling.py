@@ -80,11 +80,13 @@ def _refuse(settlement: Settlement, row: Modification, outcome: Refusal, note: N
             assert_never(outcome)
 
 
-def burn(moves: Moves, row: Modification, *, error: str, retry_after_seconds: float | None = None) -> None:
-    """An attempt is used up: wait for the next, or give up."""
+def burn(
+    moves: Moves, row: Modification, *, error: str, retry_after_seconds: float | None = None, burnt: bool = True
+) -> None:
+    """An attempt is used up: wait for the next, or give up. `burnt` False: it is not, and waits as long."""
     policy = retry_policy()
-    row.attempts += 1
-    if policy.exhausted(row.attempts):
+    row.attempts += burnt
+    if burnt and policy.exhausted(row.attempts):
         bury(moves, row, reason=DeadReason.EXHAUSTED, code="EXHAUSTED", message=error, actor="worker")
         return
     at = policy.next_at(attempts=row.attempts, now=moves.work.now, retry_after_seconds=retry_after_seconds)

@@ -38,7 +38,7 @@ def release_lease(row: Modification) -> None:
 def confirm(
     moves: Moves, row: Modification, *, version: int, actor: str, how: str, adjusted: Values | None = None
 ) -> None:
-    """PEMS has it. `how`: in the journal's words (answer, proof, converged)."""
+    """PEMS has it. `how`: in the journal's words (answer, proof, converged, restored)."""
     before = moves.move(row, State.CONFIRMED)
     release_lease(row)
     row.confirmed_version, row.adjusted = version, adjusted or {}

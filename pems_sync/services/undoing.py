@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
+from pems_sync import crashpoints
 from pems_sync.errors import DomainError
 from pems_sync.fields import Values
 from pems_sync.journal import deadlock_retried, unit_of_work
@@ -154,6 +155,8 @@ def _carry_out(order: _Order, rows: Sequence[Modification]) -> Committed:
                 for item in going
             ]
             queue_restoring(work, records, edits, job=result.job, authorised_by=membership.user)
+        crashpoints.reached("before_undo_commit", *(item.record.pfa_id for item in going))
+    crashpoints.reached("after_undo_commit", *(item.record.pfa_id for item in going))
     return result
 
 

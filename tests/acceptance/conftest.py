@@ -15,6 +15,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield each
 
 
+@pytest.fixture(scope="package")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Its workers find out within three seconds that they are deaf. Shared by modules."""
+    with fleet(tmp_path_factory.mktemp("watched"), records=60, knobs={"WORKER_WATCHDOG_SECONDS": "3"}) as each:
+        yield each
+
+
 @pytest.fixture
 def fault_free(running: Fleet) -> Iterator[None]:
     """Afterwards PEMS answers as it should again."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from deploy.demo.edits import usable
 from deploy.demo.planner import Planner
@@ -39,24 +41,67 @@ class Fleet:
         """Where boundaries are armed: see pems_sync/crashpoints.py."""
         return self.stack.options.var_dir / "crash-points"
 
-    def edit(self, model: str, record: dict[str, Any] | None = None) -> tuple[str, str]:
-        """Draft and commit: (modification id, PFA id)."""
-        record = record or self.records.pop()
+    def edit(
+        self, model: str, record: dict[str, Any] | None = None, *, planner: Planner | None = None
+    ) -> tuple[str, str]:
+        """Draft and commit: (modification id, PFA id). `planner`: of another organization."""
+        record, planner = record or self.records.pop(), planner or self.planner
         body = {"changes": {"model": model}, "baseVersion": record["version"], "reason": "a test"}
-        draft = self.planner.call("PUT", f"/api/pfa/org-rio/drafts/{record['pfaId']}", json=body)
-        wanted = {"organizationId": "org-rio", "modificationIds": [draft["modificationId"]]}
-        queued = self.planner.call("POST", "/api/pems/write-sync", json=wanted)
+        draft = planner.call("PUT", f"/api/pfa/{planner.organization}/drafts/{record['pfaId']}", json=body)
+        wanted = {"organizationId": planner.organization, "modificationIds": [draft["modificationId"]]}
+        queued = planner.call("POST", "/api/pems/write-sync", json=wanted)
         assert queued["queuedCount"] == 1, queued
         return draft["modificationId"], record["pfaId"]
 
-    def look(self, modification_id: str) -> dict[str, Any]:
-        shown: dict[str, Any] = self.planner.call("GET", f"/api/pems/modifications/{modification_id}")
+    def look(self, modification_id: str, planner: Planner | None = None) -> dict[str, Any]:
+        shown: dict[str, Any] = (planner or self.planner).call("GET", f"/api/pems/modifications/{modification_id}")
         return shown
 
-    def wait_for(self, modification_id: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+    def demand_as_in_pems(self, pfa_id: str, organization: str = "RIO") -> None:
+        """What is stored is what PEMS shows (I13), and was stored once (I7)."""
+        shown = self.sandbox.record(pfa_id, organization)
+        statement = "SELECT version, fields->>'model' FROM pems_sync_record WHERE pfa_id = %s"
+        wait_until(
+            lambda: self.sql(statement, pfa_id) == [(shown["version"], shown["model"])], 20,
+            lambda: (shown, self.sql(statement, pfa_id)),
+        )  # fmt: skip
+        versions = (
+            "SELECT v.version FROM pems_sync_recordversion v JOIN pems_sync_record r ON r.id = v.record_id "
+            "WHERE r.pfa_id = %s GROUP BY v.version HAVING count(*) > 1"
+        )
+        assert not self.sql(versions, pfa_id), "a version was stored twice"
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Behind the scenes: rows of one statement, committed at once."""
+        with psycopg.connect(self.stack.services.database_url, autocommit=True) as database:
+            found = database.execute(statement, parameters)
+            return found.fetchall() if found.description else []
+
+    def meet(self, name: str, seats: Iterable[tuple[str, str]]) -> Path:
+        """Arm a meeting: (boundary, id) each; whoever is at one of them dies when the last has come."""
+        aside, armed = self.crash_points.with_name(name), self.crash_points / name
+        aside.mkdir()
+        for boundary, each in seats:
+            (aside / f"{boundary}@{each}").touch()
+        return aside.rename(armed)
+
+    def wait_until_dead(self, armed: Path, seconds: float = 45) -> None:
+        """Until whoever passed there was killed. Names the boundaries nobody came to."""
+        wait_until(
+            lambda: not armed.exists(), seconds,
+            lambda: f"nobody came by {[each.name for each in armed.iterdir()] if armed.is_dir() else armed.name}",
+        )  # fmt: skip
+
+    def wait_for(
+        self, modification_id: str, *states: str, seconds: float = 60, planner: Planner | None = None
+    ) -> dict[str, Any]:
         """The modification once it is in one of the states. Fails with its timeline."""
-        wait_until(lambda: self.look(modification_id)["status"] in states, seconds, lambda: self.look(modification_id))
-        return self.look(modification_id)
+
+        def now() -> dict[str, Any]:
+            return self.look(modification_id, planner)
+
+        wait_until(lambda: now()["status"] in states, seconds, now)
+        return now()
 
     def applied(self, pfa_id: str) -> list[dict[str, Any]]:
         """Writes to the record that PEMS applied for us, by its own count."""

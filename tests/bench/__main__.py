@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import drift, inbound, inbox, measures, resolving, sockets
+from tests.bench import claiming, drift, fairness, inbound, inbox, measures, outage, resolving, sockets
 from tests.bench.measures import Figure
 
 MEASURES = {
@@ -24,6 +24,9 @@ MEASURES = {
     "drift": drift.drift,
     "inbound": inbound.figures,
     "inbox": inbox.figures,
+    "claiming": claiming.figures,
+    "fairness": fairness.fairness,
+    "outage": outage.outage,
 }
 
 

@@ -121,7 +121,7 @@ def _run(task: str, rows: int, version: int) -> dict[str, Any]:
         slug="bench", code="BENCH", connection=connection, defaults={"name": "Bench"}
     )
     pems: Any = _PagesFromMemory(rows, version)
-    Reader.of = classmethod(lambda cls, _: cls(organization, pems, pems))  # type: ignore[assignment,method-assign]
+    Reader.of = classmethod(lambda cls, _, **__: cls(organization, pems, pems))  # type: ignore[assignment,method-assign]
     before, begun = _transaction(), time.perf_counter()
     pulled = inbound.pull(organization, full=True)
     seconds = time.perf_counter() - begun - pems.spent

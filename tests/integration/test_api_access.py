@@ -73,6 +73,10 @@ def routes(rio: Organization, cast: Cast, make_record) -> list[tuple[str, str, d
         ("POST", "/api/pems/dead-letters/discard", {"ids": [str(dead.pk)], "reason": "no"}),
         ("POST", "/api/pems/organizations/org-rio/pause", {"reason": "no"}),
         ("POST", "/api/pems/organizations/org-rio/resume", None),
+        ("POST", "/api/pems/organizations/org-rio/breaker", {"order": "open", "reason": "no"}),
+        ("GET", "/api/pems/organizations/org-rio/maintenance", None),
+        ("POST", "/api/pems/organizations/org-rio/maintenance", {"name": "x", "starts": "22:00", "minutes": 60}),
+        ("DELETE", "/api/pems/organizations/org-rio/maintenance/1", None),
     ]
 
 

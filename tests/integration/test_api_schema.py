@@ -67,6 +67,7 @@ def test_the_schema_and_its_page_need_no_sign_in_and_no_inline_script(db) -> Non
     assert "/api/schema" in script.content.decode()
 
 
+WINDOW = {"name": "nightly", "starts": "22:00", "minutes": 120, "lastDay": "2026-12-31"}
 LOCAL_WINS = {"field": "model", "rule": "local_wins"}
 
 
@@ -127,6 +128,10 @@ def test_answers_are_what_the_schema_says(document, api, cast: Cast, rio, make_r
         (planner, "post", "/api/pems/policies/simulate", {"organizationId": "org-rio", "rules": [LOCAL_WINS]}),
         (admin, "post", "/api/pems/organizations/org-rio/pause", {"reason": "x"}),
         (admin, "post", "/api/pems/organizations/org-rio/resume", None),
+        (admin, "post", "/api/pems/organizations/org-rio/breaker", {"order": "auto"}),
+        (admin, "post", "/api/pems/organizations/org-rio/maintenance", WINDOW),
+        (admin, "post", "/api/pems/organizations/org-rio/maintenance", {**WINDOW, "minutes": 0}),
+        (planner, "get", "/api/pems/organizations/org-rio/maintenance", None),
         (planner, "get", "/api/pfa/org-rio/records/PFA-0", None),
         (planner, "get", "/api/pfa/org-rio/records?limit=0", None),
     ):

@@ -11,6 +11,7 @@ from django.db import connection as database
 from django.utils import timezone
 
 from pems_sync.models import Connection, HourTally, Job, Modification, Organization
+from pems_sync.models.organization import Breaker
 from pems_sync.models.tally import LATENCY_BUCKETS_SECONDS
 from tests.cast import Cast
 from tests.integration import api_acts as acts
@@ -118,11 +119,15 @@ def test_pause_needs_a_reason(api, cast: Cast) -> None:
 
 def test_health_tells_trouble(planner, rio: Organization, cast: Cast, make_record, settings) -> None:
     connections = Connection.objects.filter(pk=rio.connection_id)
-    connections.update(fault_streak=1)
-    assert planner.get(STATUS).json()["health"] == "degraded"
-    connections.update(fault_streak=3)
-    assert planner.get(STATUS).json()["health"] == "down"
-    connections.update(fault_streak=0)
+    shown = {}
+    for breaker in Breaker.values:
+        connections.update(breaker=breaker, breaker_since=timezone.now() - timedelta(minutes=1))
+        numbers = planner.get(STATUS).json()
+        shown[numbers["breaker"]] = numbers["health"]
+    assert shown == {"closed": "healthy", "open": "down", "half_open": "degraded"}
+    connections.update(breaker="closed", breaker_since=timezone.now())
+    assert planner.get(STATUS).json()["health"] == "degraded", "it starts slowly"
+    connections.update(breaker_since=None)
     row = acts.queued(make_record(rio), cast.planner)
     Modification.objects.filter(pk=row.pk).update(queued_at=timezone.now() - timedelta(minutes=5))
     assert planner.get(STATUS).json()["health"] == "down", "due for long, and nobody takes it"

@@ -211,5 +211,5 @@ def test_the_boundaries_are_passed_in_the_order_in_which_they_are_named(engine, 
     scheduling.pump(engine.organization.connection_id)
     delivery.deliver(claims[0])
     assert engine.state(row) is State.CONFIRMED
-    expected = [point for point in crashpoints.BOUNDARIES if point != "task_received"]
+    expected = [point for point in crashpoints.DELIVERY if point != "task_received"]
     assert [point for point in passed if point in expected] == expected

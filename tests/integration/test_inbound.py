@@ -145,7 +145,7 @@ def test_a_page_is_tried_again_after_a_passing_failure(engine, monkeypatch):
     monkeypatch.setattr(pages, "sleep", lambda _: None)
     engine.sandbox.script("status_503", operation="LIST")
     assert engine.pull().changed == 0
-    assert engine.connection().fault_streak == 0
+    assert engine.connection().breaker == "closed"
 
 
 def test_without_room_in_the_pace_nothing_is_pulled(engine, monkeypatch):

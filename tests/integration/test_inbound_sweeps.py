@@ -8,9 +8,9 @@ import pytest
 from pems_sync import inbound
 from pems_sync.client.base import Page
 from pems_sync.clock import database_now
-from pems_sync.inbound import pages, pulling
+from pems_sync.inbound import naming, pages, pulling
 from pems_sync.inbound.pages import Reader
-from pems_sync.models import InboundState, Job, JournalEntry, Record
+from pems_sync.models import InboundState, Job, JournalEntry, NamedRead, Record
 from pems_sync.states import State
 from tests.invariants import assert_invariants
 
@@ -68,6 +68,32 @@ def test_a_record_seen_again_counts_from_the_start(engine, sweep):
     engine.sandbox.edit(record.pfa_id, {"model": "BACK"})
     sweep()
     assert stored(record).deleted_at is None, "a higher version raises it from the dead"
+
+
+def test_a_record_that_pems_denied_by_mistake_comes_back_with_the_next_sweep(engine, sweep):
+    """PEMS says NOT_FOUND of a record it has, once: a sweep that shows it has it read by itself, which raises it."""
+    record = engine.records[0]
+    row = engine.edit(record, model="1")
+    engine.sandbox.script("item_404", pfaId=record.pfa_id)
+    engine.send()
+    assert engine.state(row) is State.CONFLICTED
+    assert stored(record).deleted_at is not None
+    sweep()
+    assert stored(record).deleted_at is not None, "a page may be older than the tombstone"
+    naming.read_named(engine.organization)
+    assert stored(record).deleted_at is None
+    assert JournalEntry.objects.filter(kind="record_revived", pfa_id=record.pfa_id).count() == 1
+    assert not NamedRead.objects.exists()
+    assert_invariants(engine.organization)
+
+
+def test_a_record_that_is_gone_stays_gone(engine, sweep):
+    record = engine.records[0]
+    engine.sandbox.remove(record.pfa_id)
+    for _ in range(3):
+        sweep()
+    naming.read_named(engine.organization)
+    assert stored(record).deleted_at is not None
 
 
 def test_a_sweep_that_went_on_after_a_break_does_not_count(engine, sweep, monkeypatch):

@@ -215,10 +215,10 @@ def test_pause_stops_sending_and_resume_lifts_it_and_the_connections_own_pause(e
     people.pause(organization=engine.organization, user=cast.admin, reason="month end")
     assert engine.send() == 0
     later = engine.edit(engine.records[1], model="1")
-    Connection.objects.update(paused_at=database_now(), fault_streak=3, held_until=database_now() + timedelta(hours=1))
+    Connection.objects.update(paused_at=database_now(), held_until=database_now() + timedelta(hours=1))
     people.resume(organization=engine.organization, user=cast.admin)
     connection = engine.connection()
-    assert (connection.paused_at, connection.held_until, connection.fault_streak) == (None, None, 0)
+    assert (connection.paused_at, connection.held_until) == (None, None)
     assert Organization.objects.get(pk=engine.organization.pk).paused_at is None
     engine.settle()
     assert {engine.state(each) for each in (row, later)} == {State.CONFIRMED}

@@ -30,6 +30,7 @@ def unknown(engine, record=None, *, kind="lost_reply", **changes):
     row = engine.edit(record, **(changes or {"model": "NEW-1"}))
     engine.sandbox.script(kind, pfaId=record.pfa_id)
     engine.send()
+    engine.forget_requests()
     assert engine.state(row) is State.UNKNOWN
     return engine.row(row)
 

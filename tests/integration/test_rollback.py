@@ -211,3 +211,17 @@ def test_amounts_are_hidden_from_those_who_may_not_see_them(engine, cast, record
     answer = ask(client, record, version=first, preview=True)
     assert (planned(answer), answer.json()["masked"]) == ({"monthlyRate": (None, None)}, True)
     assert "7777" not in client.get(path_of(record, "history")).content.decode()
+
+
+def test_a_rollback_that_is_asked_for_twice_is_written_once(engine, cast, record, api):
+    """The answer to the first was lost, and its edit still waits."""
+    first = record.version
+    engine.edit(record, model="NEW")
+    engine.settle()
+    written = len(engine.sandbox.audit(record.pfa_id))
+    for _ in range(2):
+        assert ask(api(cast.lead), record, version=first, reason="back").status_code == 202
+    engine.settle()
+    assert len(engine.sandbox.audit(record.pfa_id)) == written + 1
+    assert not Modification.objects.filter(record=record).exclude(state=State.CONFIRMED).exists()
+    assert_applied_once(engine)

@@ -146,12 +146,6 @@ def test_a_paused_organization_does_not_hold_up_the_others(rio, portarthur, cast
     assert claimed(rio.connection) == [("org-portarthur", 1)]
 
 
-def test_after_faults_in_a_row_one_request_goes_ahead(rio, cast):
-    queue(rio, cast.planner, 30)
-    Connection.objects.update(fault_streak=2)
-    assert len(claimed(rio.connection)) == 1
-
-
 def test_a_claim_takes_lease_and_epoch_and_nothing_else(rio, cast, settings):
     (row,) = queue(rio, cast.planner)
     (claim,) = scheduling.claim(rio.connection_id)

@@ -4,11 +4,13 @@ import hashlib
 import hmac
 import json
 import time
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.db.models import F
 from django.test import Client
+from django.utils import timezone
 
 from pems_sync import delivery, inbound, sweeping, tasks
 from pems_sync.client import secrets
@@ -288,3 +290,12 @@ def test_a_record_named_while_a_write_of_ours_is_under_way_waits_for_its_outcome
     NamedRead.objects.update(named_at=database_now())
     naming.read_named(engine.organization)
     assert named() == []
+
+
+def test_a_worker_with_a_wrong_clock_reads_a_name_when_it_is_due_by_the_databases(engine, monkeypatch):
+    NamedRead.objects.create(organization=engine.organization, pfa_id=engine.records[0].pfa_id)
+    NamedRead.objects.update(named_at=database_now() + timedelta(seconds=30))
+    right = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(hours=1))
+    naming.read_named(engine.organization)
+    assert NamedRead.objects.count() == 1, "put off by half a minute, and read at once"

@@ -33,6 +33,7 @@ BAD = {
     "WRITE_SYNC_MAX_RETRIES": ("-1", "1e3"),
     "WRITE_SYNC_RETRY_DELAY": ("0", "inf"),
     "CLAIM_LEASE_SECONDS": ("0", "long"),
+    "WORKER_WATCHDOG_SECONDS": ("-1", "soon", "2.5"),
     "PROOF_DELAYS": (",", "2,x", "0", "2,-1"),
     "PULL_INTERVAL_SECONDS": ("0", "often"),
     "PULL_OVERLAP_SECONDS": ("-1", "some"),

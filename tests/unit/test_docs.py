@@ -41,7 +41,7 @@ def named(readme: Path) -> str:
 
 
 def test_every_make_target_named_exists():
-    named_as_code = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", "".join(readme.read_text() for readme in READMES))
+    named_as_code = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", "".join(readme.read_text() for readme in READMES))
     commanded = [line.removeprefix("make ") for line in LINES if line.startswith("make ")]
     targets = {*named_as_code, *commanded}
     assert targets >= {"demo", "test", "up", "check", "bench", "help", "requirements"}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pems_sync.retry import RetryPolicy, fault_delay_seconds
+from pems_sync.retry import RetryPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = RetryPolicy()
@@ -28,7 +28,3 @@ def test_three_resends_after_the_first_try_are_all():
 def test_the_delay_of_an_absurd_number_of_attempts_is_still_a_time():
     assert POLICY.next_at(attempts=10_000, now=NOW) > NOW
     assert POLICY.next_at(attempts=0, now=NOW) > NOW
-
-
-def test_a_connection_rests_1_2_4_then_5_seconds():
-    assert [fault_delay_seconds(streak) for streak in (0, 1, 2, 3, 4, 90)] == [1, 1, 2, 4, 5, 5]

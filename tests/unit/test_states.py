@@ -21,8 +21,8 @@ def test_only_the_queue_leads_to_sending():
     assert [old for old, ways in TRANSITIONS.items() if State.SENDING in ways] == [State.QUEUED]
 
 
-def test_only_a_sent_edit_can_become_unknown():
-    assert [old for old, ways in TRANSITIONS.items() if State.UNKNOWN in ways] == [State.SENDING]
+def test_only_an_edit_that_was_sent_or_restored_can_become_unknown():
+    assert [old for old, ways in TRANSITIONS.items() if State.UNKNOWN in ways] == [State.QUEUED, State.SENDING]
 
 
 def test_every_committed_state_can_still_end():

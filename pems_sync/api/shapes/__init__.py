@@ -28,6 +28,7 @@ from pems_sync.api.shapes.modifications import (
 )
 from pems_sync.api.shapes.queue import (
     Accepted,
+    BreakerShape,
     DeadLetterGroup,
     DeadLetterGroups,
     Discarded,
@@ -41,6 +42,8 @@ from pems_sync.api.shapes.queue import (
     Rejected,
     SyncStatus,
     Token,
+    WindowShape,
+    WindowsShape,
 )
 from pems_sync.api.shapes.records import BulkItem, BulkSaved, DraftShape, RecordFields, RecordShape, SavedDraftShape
 
@@ -50,6 +53,7 @@ __all__ = [
     "ApprovalShape",
     "AttemptShape",
     "AuditShape",
+    "BreakerShape",
     "BulkItem",
     "BulkPreviewShape",
     "BulkResolvedShape",
@@ -88,6 +92,8 @@ __all__ = [
     "Token",
     "UndoPreview",
     "WantedValues",
+    "WindowShape",
+    "WindowsShape",
     "answers",
     "page_of",
 ]

@@ -6,6 +6,7 @@ from rest_framework.serializers import (
     BooleanField,
     CharField,
     ChoiceField,
+    DateField,
     DateTimeField,
     DictField,
     FloatField,
@@ -40,6 +41,30 @@ class Pause(Shape):
     organizationId = CharField()
     paused = BooleanField()
     reason = CharField(allow_null=True)
+
+
+class BreakerShape(Shape):
+    organizationId = CharField()
+    breaker = ChoiceField(["closed", "open", "half_open"])
+    order = ChoiceField(["open", "closed", "auto"])
+    reason = CharField(allow_null=True)
+
+
+class WindowShape(Shape):
+    id = IntegerField()
+    name = CharField()
+    timezone = CharField()
+    weekdays = ListField(child=IntegerField(), help_text="0 Monday … 6 Sunday; empty: every day")
+    starts = CharField(help_text="HH:MM in that time zone")
+    minutes = IntegerField()
+    firstDay = DateField(allow_null=True)
+    lastDay = DateField(allow_null=True, help_text="of its beginnings")
+    open = BooleanField(help_text="now")
+
+
+class WindowsShape(Shape):
+    organizationId = CharField()
+    items = WindowShape(many=True)
 
 
 class Rejected(Shape):

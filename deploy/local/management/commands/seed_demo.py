@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config import configuration
 from pems_sync.models import Connection, Membership, Organization
-from pems_sync.models.organization import ROLE_PERMISSIONS, Role
+from pems_sync.models.organization import ROLE_PERMISSIONS, Breaker, BreakerOverride, Role
 
 ORGANIZATIONS = (
     ("org-rio", "RIO", "Rio Tinto expansion"),
@@ -46,7 +46,9 @@ def _connection(url: str) -> dict[str, Any]:
         "batch_size": 100 if configuration.read("PEMS_BATCH") else 1,
         "batch_absent_until": None,
         "held_until": None,
-        "fault_streak": 0,
+        "breaker": Breaker.CLOSED,
+        "breaker_probe_at": None,
+        "breaker_override": BreakerOverride.NONE,
     }
 
 

@@ -1,0 +1,1 @@
+"""Rehearsals of what an operator does in the worst hour."""
